@@ -1,0 +1,1 @@
+"""Gets artifacts measured on devices. Knows nothing about architectures or search spaces."""

@@ -1,0 +1,96 @@
+"""Errors of the device agent.
+
+DeviceError                  has device, command, hint
+├── ModelError               this model on this runtime: never retried, becomes knowledge of the campaign
+│   ├── ModelRefused         the runtime cannot load it (unsupported operator, corrupt file)
+│   ├── ModelCrashed         the process died (segfault, abort)
+│   └── ModelOutOfMemory     the process was killed for memory
+├── CommandTimeout           a hard deadline passed; what ran was killed
+├── TableMiss                a table device has no row for this architecture
+└── InfrastructureError      nothing to do with the model: retried elsewhere or later
+    └── RunnerBroken         the runner printed nonsense or could not start
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from profiling.records import Failure, FailureKind
+
+
+class DeviceError(Exception):
+    """What went wrong on which device, doing what, and what to do about it."""
+
+    kind: ClassVar[FailureKind] = "infrastructure"
+    code: ClassVar[str] = "device_error"
+
+    def __init__(
+        self, message: str, *, device: str = "", command: str = "", hint: str = "", stderr_tail: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.device = device
+        self.command = command
+        self.hint = hint
+        self.stderr_tail = stderr_tail
+
+    def __str__(self) -> str:
+        where = f"[{self.device}] " if self.device else ""
+        doing = f" (while: {self.command})" if self.command else ""
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{where}{self.message}{doing}{hint}"
+
+    def failure(self) -> Failure:
+        """The record that goes into the store."""
+        return Failure(self.kind, self.code, self.message, self.stderr_tail)
+
+
+class ModelError(DeviceError):
+    """The model itself does not work here; retrying is useless."""
+
+    kind = "model"
+    code = "model_error"
+
+
+class ModelRefused(ModelError):
+    """The runtime could not load or prepare the model."""
+
+    code = "model_refused"
+
+
+class ModelCrashed(ModelError):
+    """The process that ran the model died."""
+
+    code = "crash"
+
+
+class ModelOutOfMemory(ModelError):
+    """The process that ran the model was killed for memory."""
+
+    code = "out_of_memory"
+
+
+class CommandTimeout(DeviceError):
+    """A hard deadline passed; the process was killed."""
+
+    kind = "timeout"
+    code = "deadline"
+
+
+class TableMiss(DeviceError):
+    """The table has no (valid) latency for this architecture."""
+
+    kind = "model"
+    code = "not_in_table"
+
+
+class InfrastructureError(DeviceError):
+    """The device, its link or its runner is at fault, not the model."""
+
+    code = "infrastructure"
+
+
+class RunnerBroken(InfrastructureError):
+    """The runner could not start, or printed something that cannot be a result."""
+
+    code = "runner_broken"

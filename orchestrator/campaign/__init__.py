@@ -1,0 +1,1 @@
+"""A campaign: its configuration, the closed loop, resuming, and the events it emits."""

@@ -1,0 +1,1 @@
+"""Generators: they propose architectures, steered by a utility (an acquisition function or a predictor)."""

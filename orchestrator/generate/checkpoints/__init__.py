@@ -1,0 +1,1 @@
+"""Score networks that ship with the package (safetensors; each header holds its configuration)."""

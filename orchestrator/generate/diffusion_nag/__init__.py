@@ -1,0 +1,1 @@
+"""DiffusionNAG (An et al., ICLR 2024): score-based generation of architectures, guided by predictors."""

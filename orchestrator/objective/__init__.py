@@ -1,0 +1,1 @@
+"""Accuracy of a candidate: training, a table, zero-cost proxies, or the user's own command."""

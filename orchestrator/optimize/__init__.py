@@ -1,0 +1,1 @@
+"""Goals, Pareto fronts and the acquisition that decides what to measure next."""

@@ -1,0 +1,27 @@
+"""The Encoding protocol: what predictors see of an architecture.
+
+What is special to a space lives in its encoding; predictors, acquisition and guidance are the same for all spaces.
+Every feature is a differentiable function of relaxed one-hot slots and is exact at one-hot vertices.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+
+class Encoding(Protocol):
+    """Differentiable features of (`B`, `S`, `V`) relaxed one-hot architectures."""
+
+    def accuracy(self, slots: torch.Tensor) -> torch.Tensor:
+        """(`B`, `F`) features that accuracy is smooth in."""
+        ...
+
+    def costs(self, slots: torch.Tensor) -> torch.Tensor:
+        """(`B`, `K`) non-negative amounts that latency in milliseconds is additive in; the first is constant 1."""
+        ...
+
+    def work(self, slots: torch.Tensor) -> torch.Tensor:
+        """(`B`,) positive amount of computation (relative multiply-adds), for spreading a first design over sizes."""
+        ...

@@ -1,0 +1,1 @@
+"""Search spaces: what an architecture is, which are legal, and the network that each describes."""
