@@ -109,6 +109,10 @@ class Space(Protocol):
         """Key that isomorphic architectures share; they compile to the same artifact."""
         ...
 
+    def computation(self, architecture: Architecture) -> str:
+        """Key of what really runs: architectures compile to the same artifact exactly when their keys are equal."""
+        ...
+
     def network(self, architecture: Architecture, options: NetworkOptions) -> Network:
         """The layer-level network, dead branches pruned. Raises ConfigError for impossible options."""
         ...

@@ -18,7 +18,7 @@ import numpy as np
 
 from orchestrator.errors import IllegalArchitecture
 from orchestrator.space.base import Architecture, BoolArray, FloatArray, IntArray, NetworkOptions
-from orchestrator.space.nasbench201_network import build_network, operators_of
+from orchestrator.space.nasbench201_network import build_network, operators_of, spelling
 from profiling.network import Network
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class NASBench201:
     def isomorphism_class(self, architecture: Architecture) -> str:
         """The benchmark's own class string (6,466 classes)."""
         return _unique_string(architecture.slots)
+
+    def computation(self, architecture: Architecture) -> str:
+        """Spelling of the pruned cell of the architecture's class (4,990 different ones)."""
+        return spelling([OPERATORS[value] for value in self.representative(architecture).slots])
 
     def representative(self, architecture: Architecture) -> Architecture:
         """The member of the architecture's class whose network is built.

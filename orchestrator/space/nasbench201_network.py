@@ -48,6 +48,11 @@ def operators_of(operators: Sequence[str]) -> set[Term]:
     return _reachable(_output(operators)) - {_X}
 
 
+def spelling(operators: Sequence[str]) -> str:
+    """The pruned cell as text, equal for cells whose networks are equal."""
+    return "+".join(_spelling(term) for term in _output(operators))
+
+
 def _output(operators: Sequence[str]) -> tuple[Term, ...]:
     """Terms whose sum is the cell's output: skips are followed, edges from unreached nodes are dropped."""
     nodes: list[tuple[Term, ...]] = [(_X,)]
