@@ -240,7 +240,17 @@ class CampaignStore:
         """All candidates in the order of proposing."""
         rows = self._rows("SELECT * FROM candidates ORDER BY id")
         return [
-            CandidateRow(*row[:3], tuple(json.loads(row[3])), *row[4:8], json.loads(row[8]))  # fmt: skip
+            CandidateRow(
+                id=row[0],
+                round=row[1],
+                architecture=row[2],
+                slots=tuple(json.loads(row[3])),
+                identity=row[4],
+                seed=row[5],
+                origin=row[6],
+                acquisition=row[7],
+                predictions=json.loads(row[8]),
+            )
             for row in rows
         ]
 

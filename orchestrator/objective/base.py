@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from orchestrator.space.base import Architecture, NetworkOptions
 
@@ -49,6 +49,16 @@ class AccuracyResult:
     seconds: float = 0.0
     weights: Path | None = None
     details: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "weights": None if self.weights is None else str(self.weights)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote."""
+        weights = values.get("weights")
+        return cls(**{**values, "weights": None if weights is None else Path(weights)})
 
 
 @runtime_checkable

@@ -1,0 +1,316 @@
+"""Config: a campaign as its user writes it (YAML), checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.errors import ConfigError, NagError, Problem
+from orchestrator.generate.registry import GeneratorConfig
+from orchestrator.objective.registry import ObjectiveConfig
+from orchestrator.optimize.goal import Goal, parse_goal
+from orchestrator.space.base import NetworkOptions, Space
+from orchestrator.space.registry import SPACES, make_space
+from profiling.plan import MeasurementPlan
+
+ACCURACY = "accuracy"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpaceConfig(_Section):
+    """Which space, and the sizes of its networks; a space's own sizes (`channels`, `cells`) stand here too."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str
+    input: tuple[int, int, int, int] = Field((1, 32, 32, 3), description="batch, height, width, channels")
+    classes: int = Field(10, ge=2, le=100_000)
+
+    def network_options(self) -> NetworkOptions:
+        """What the space needs to build networks."""
+        return NetworkOptions(self.input, self.classes, dict(self.model_extra or {}))
+
+
+class HostDeviceConfig(_Section):
+    """This machine's CPU, through LiteRT in a child process."""
+
+    kind: Literal["host"]
+    name: str = Field("host", min_length=1)
+    python: Path | None = Field(
+        None, description="another interpreter to run models with (with LiteRT or tflite_runtime)"
+    )
+
+
+class TableDeviceConfig(_Section):
+    """Replays a table of latencies."""
+
+    kind: Literal["table"]
+    path: Path
+    column: str
+    name: str = Field("", description="defaults to the column's name")
+    noise: float = Field(0.0, ge=0, lt=1, description="relative noise added to each look-up")
+
+    @pydantic.model_validator(mode="after")
+    def _named(self) -> Self:
+        return self if self.name else self.model_copy(update={"name": self.column})
+
+
+DeviceConfig = Annotated[HostDeviceConfig | TableDeviceConfig, Field(discriminator="kind")]
+
+
+class GoalConfig(_Section):
+    """What to look for: a Pareto front (`minimize`) or the best under constraints (`subject_to`)."""
+
+    maximize: str = ACCURACY
+    minimize: str | tuple[str, ...] = ()
+    subject_to: tuple[str, ...] = ()
+
+
+class MeasureConfig(_Section):
+    """How latency is measured; see `profiling.plan.MeasurementPlan`."""
+
+    blocks: tuple[int, int] = Field((3, 10), description="[least, most] processes for a measurement")
+    target_half_width: float = Field(0.02, gt=0, lt=0.5, description="relative: 0.02 is 2 %")
+    min_runs: int = Field(20, ge=1, le=100_000)
+    block_seconds: float = Field(0.3, gt=0, le=600)
+    warmup_seconds: float = Field(0.1, ge=0, le=600)
+    threads: int = Field(1, ge=1, le=256)
+    affinity: tuple[int, ...] = ()
+    delegate: str = "cpu"
+    deadline_s: float = Field(60.0, gt=0, le=3600)
+
+    @pydantic.field_validator("blocks")
+    @classmethod
+    def _ordered(cls, blocks: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= blocks[0] <= blocks[1]:
+            raise ValueError("two whole numbers [least, most] with 1 <= least <= most")
+        return blocks
+
+    def plan(self) -> MeasurementPlan:
+        """The plan for one measurement."""
+        values = self.model_dump(exclude={"blocks"})
+        return MeasurementPlan(min_blocks=self.blocks[0], max_blocks=self.blocks[1], **values)
+
+
+class BudgetConfig(_Section):
+    """When to stop, and how many candidates a round proposes."""
+
+    candidates: int = Field(32, ge=1, le=1_000_000)
+    batch: int = Field(4, ge=1, le=10_000)
+    initial: int = Field(8, ge=1, le=10_000, description="candidates of the first round")
+    hours: float | None = Field(None, gt=0, description="stop proposing after this long")
+    plateau_rounds: int | None = Field(None, ge=1, description="stop after this many rounds without progress")
+    verify: int = Field(4, ge=0, le=100, description="winners measured again, with trained weights, at the end")
+
+
+class Config(_Section):
+    """A campaign."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(0, ge=0, lt=2**32)
+    space: SpaceConfig
+    generator: GeneratorConfig = Field(default_factory=GeneratorConfig)
+    accuracy: ObjectiveConfig
+    devices: tuple[DeviceConfig, ...] = Field(min_length=1)
+    goal: GoalConfig = Field(default_factory=GoalConfig)
+    measure: MeasureConfig = Field(default_factory=MeasureConfig)
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+
+    def make_space(self) -> Space:
+        """The space."""
+        return make_space(self.space.kind)
+
+    def parsed_goal(self) -> Goal:
+        """The goal; without any `minimize` or `subject_to`, the Pareto front against every device's latency."""
+        goal = self.goal
+        minimize = goal.minimize if goal.minimize or goal.subject_to else tuple(self.latency_metrics())
+        return parse_goal(goal.maximize, minimize, goal.subject_to)
+
+    def latency_metrics(self) -> list[str]:
+        """`latency_ms[NAME]` of every device."""
+        return [latency_metric(device.name) for device in self.devices]
+
+
+def latency_metric(device: str) -> str:
+    """The name of a device's latency in goals and observations."""
+    return f"latency_ms[{device}]"
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and `--set` overrides (`budget.candidates=32`).
+
+    Relative paths in the file are relative to the file.
+
+    Raises:
+        ConfigError: Everything that is wrong, at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            str(path), [Problem("file", str(path), f"a readable YAML file ({error.strerror})")]
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [Problem("file", str(path), "UTF-8 text")]) from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(str(path), [Problem("file", " ".join(str(error).split()), "well-formed YAML")]) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            str(path), [Problem("file", type(values).__name__, "a mapping with name, space, accuracy, ...")]
+        )
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, source=str(path), folder=path.parent)
+
+
+def parse_config(values: Mapping[str, Any], *, source: str, folder: Path | None = None) -> Config:
+    """Check a configuration given as plain values.
+
+    Args:
+        values: As read from YAML or from the store.
+        source: What to call it in errors.
+        folder: What relative paths are relative to; None leaves them.
+
+    Raises:
+        ConfigError: Everything that is wrong, at once.
+    """
+    problems: list[Problem] = []
+    config: Config | None = None
+    try:
+        config = Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = [_problem(detail) for detail in error.errors()]
+    if config is None:
+        raise ConfigError(source, problems)
+    if folder is not None:
+        config = cast(Config, _absolute(config, folder.resolve()))
+    problems = _cross_check(config)
+    if problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Apply one `a.b.c=VALUE`; the value is YAML, numbers index lists."""
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise ConfigError("--set", [Problem("--set", override, "FIELD=VALUE, e.g. budget.candidates=32")])
+    at: Any = values
+    *parents, last = path.split(".")
+    try:
+        for key in parents:
+            at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
+        at[int(last) if isinstance(at, list) else last] = yaml.safe_load(text)
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise ConfigError("--set", [Problem(path, text, "a field of the configuration and a YAML value")]) from error
+
+
+def _problem(detail: Any) -> Problem:
+    """One of pydantic's errors in our words."""
+    kinds = {"host", "table", "training", "proxy", "command"}  # pydantic puts the chosen kind of a union into the path
+    field = ".".join(str(part) for part in detail["loc"] if part not in kinds) or "config"
+    kind, context = detail["type"], detail.get("ctx", {})
+    got: object = detail.get("input")
+    if kind == "missing":
+        return Problem(field, "nothing", "this field is required")
+    if kind == "extra_forbidden":
+        return Problem(field, got, f"no such field{_siblings(detail['loc'])}")
+    if kind.startswith("union_tag"):
+        got = got.get("kind", "no kind") if isinstance(got, dict) else got
+        return Problem(f"{field}.kind", got, f"one of {context.get('expected_tags', 'the known kinds')}")
+    if kind == "value_error":
+        return Problem(field, got, str(context.get("error", detail["msg"])))
+    return Problem(field, got, detail["msg"].removeprefix("Input should be ").removeprefix("Value error, "))
+
+
+def _siblings(location: Sequence[object]) -> str:
+    """The fields that exist where an unknown one was given."""
+    sections: dict[object, type[BaseModel]] = {
+        "goal": GoalConfig,
+        "measure": MeasureConfig,
+        "budget": BudgetConfig,
+        "host": HostDeviceConfig,
+        "table": TableDeviceConfig,
+        "generator": GeneratorConfig,
+    }
+    if len(location) == 1:
+        return f"; fields: {', '.join(Config.model_fields)}"
+    model = sections.get(location[0] if len(location) == 2 else location[-2])
+    return f"; fields: {', '.join(model.model_fields)}" if model else ""
+
+
+def _absolute(model: BaseModel, folder: Path) -> BaseModel:
+    """The same with every relative path made absolute."""
+
+    def fix(value: Any) -> Any:
+        if isinstance(value, Path):
+            return folder / value.expanduser()
+        if isinstance(value, BaseModel):
+            return _absolute(value, folder)
+        if isinstance(value, tuple):
+            return tuple(fix(item) for item in value)
+        return value
+
+    return model.model_copy(update={name: fix(getattr(model, name)) for name in type(model).model_fields})
+
+
+def _cross_check(config: Config) -> list[Problem]:
+    """What no single field can tell."""
+    problems: list[Problem] = []
+    names = [device.name for device in config.devices]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.append(Problem("devices", name, "a name that no other device has (set `name:`)"))
+    if config.space.kind not in SPACES:
+        problems.append(Problem("space.kind", config.space.kind, f"one of {', '.join(SPACES)}"))
+    else:
+        space = config.make_space()
+        try:
+            space.network(space.architecture([1] * len(space.choices)), config.space.network_options())
+        except ConfigError as error:
+            problems.extend(error.problems)
+        except ValueError as error:
+            problems.append(Problem("space.input", list(config.space.input), str(error)))
+    known = [ACCURACY, *config.latency_metrics()]
+    try:
+        goal = config.parsed_goal()
+    except ConfigError as error:
+        problems.extend(error.problems)
+    else:
+        for metric in goal.metrics:
+            if metric not in known:
+                problems.append(Problem("goal", metric, f"one of {', '.join(known)}"))
+    for device in config.devices:
+        if isinstance(device, TableDeviceConfig) and not device.path.is_file():
+            problems.append(Problem(f"devices[{names.index(device.name)}].path", str(device.path), "an existing file"))
+    if config.budget.initial > config.budget.candidates:
+        problems.append(
+            Problem("budget.initial", config.budget.initial, f"at most budget.candidates ({config.budget.candidates})")
+        )
+    return problems
+
+
+def require_same_campaign(stored: Config, asked: Config, folder: Path) -> None:
+    """A run folder is continued only by the campaign that began it; the budget may change.
+
+    Raises:
+        NagError: Something else changed.
+    """
+    before, now = stored.model_dump(mode="json"), asked.model_dump(mode="json")
+    changed = [key for key in before if key != "budget" and before[key] != now[key]]
+    if stored.budget.initial != asked.budget.initial:
+        changed.append("budget.initial")
+    if changed:
+        raise NagError(
+            f"{folder} holds a campaign with another configuration: {', '.join(changed)} changed",
+            "use another folder (--out), or undo the change; only the budget of a run may be changed",
+        )
