@@ -1,0 +1,106 @@
+"""The differentiable features against a plain search over the cell's graph."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+from orchestrator.predict.nasbench201_encoding import NASBench201Encoding
+from orchestrator.space.base import one_hot
+from orchestrator.space.nasbench201 import EDGES, NASBench201
+
+ENCODING = NASBench201Encoding()
+ALL = NASBench201().all()
+NONE, SKIP, CONV1, CONV3, POOL = range(5)
+
+
+def paths_of(slots: tuple[int, ...]) -> list[list[int]]:
+    """Slots of every alive path, found by walking the graph."""
+    found: list[list[int]] = []
+
+    def walk(node: int, taken: list[int]) -> None:
+        if node == 3:
+            found.append(taken)
+        for slot, (source, _) in enumerate(EDGES):
+            if source == node and slots[slot] != NONE:
+                walk(EDGES[slot][1], [*taken, slot])
+
+    walk(0, [])
+    return found
+
+
+def accuracy_by_search(slots: tuple[int, ...]) -> list[float]:
+    paths = [[slots[slot] for slot in path] for path in paths_of(slots)]
+    live = [slots[slot] for slot in {slot for path in paths_of(slots) for slot in path}]
+    skipped = sum(set(path) == {SKIP} for path in paths)
+    free = sum(set(path) <= {SKIP, POOL} for path in paths)
+    pooled = sum(POOL in path for path in paths)
+    convolutions = [sum(operator in (CONV1, CONV3) for operator in path) for path in paths]
+    return [
+        float(bool(paths)),
+        float(skipped > 0),
+        skipped,
+        float(free > 0),
+        free,
+        float(free > skipped),
+        float(pooled > 0),
+        pooled,
+        *(sqrt(live.count(operator) + 0.25) for operator in (SKIP, CONV1, CONV3, POOL)),
+        sqrt(max((path.count(CONV3) for path in paths), default=0) + 0.25),
+        sqrt(max(convolutions, default=0) + 0.25),
+        min(convolutions, default=0),
+    ]
+
+
+def costs_by_search(slots: tuple[int, ...]) -> list[float]:
+    live = {slot for path in paths_of(slots) for slot in path}
+    nodes = {EDGES[slot][1] for slot in live}
+    operators = [slots[slot] for slot in live]
+    return [
+        1,
+        *(slots.count(operator) for operator in range(5)),
+        *(operators.count(operator) for operator in range(1, 5)),
+        len(live) - len(nodes),
+    ]
+
+
+def test_features_are_exact_on_the_whole_space() -> None:
+    vertices = torch.as_tensor(one_hot(ALL, 5))
+    rows = [tuple(row) for row in ALL.tolist()]
+    np.testing.assert_allclose(ENCODING.accuracy(vertices).numpy(), [accuracy_by_search(row) for row in rows], atol=1e-9)
+    np.testing.assert_allclose(ENCODING.costs(vertices).numpy(), [costs_by_search(row) for row in rows], atol=1e-9)
+
+
+def test_work_orders_by_convolutions() -> None:
+    chosen = np.array([[0] * 6, [1] * 6, [2] * 6, [3] * 6])
+    work = ENCODING.work(torch.as_tensor(one_hot(chosen, 5)))
+    assert (work > 0).all()
+    assert (work[1:] >= work[:-1]).all()
+
+
+@pytest.mark.parametrize("features", [ENCODING.accuracy, ENCODING.costs, ENCODING.work])
+def test_gradients_agree_with_differences(features: object) -> None:
+    generator = torch.Generator().manual_seed(0)
+    relaxed = torch.rand(3, 6, 5, generator=generator, dtype=torch.float64).softmax(-1).requires_grad_()
+    assert torch.autograd.gradcheck(features, (relaxed,))
+
+
+def test_gradients_are_finite_at_vertices() -> None:
+    vertices = torch.as_tensor(one_hot(ALL[:500], 5)).requires_grad_()
+    (ENCODING.accuracy(vertices).sum() + ENCODING.costs(vertices).sum()).backward()
+    assert vertices.grad is not None
+    assert vertices.grad.isfinite().all()
+
+
+def test_isomorphic_architectures_share_accuracy_features() -> None:
+    space = NASBench201()
+    groups: dict[str, list[tuple[int, ...]]] = {}
+    for row in ALL[:3000]:
+        architecture = space.architecture(row)
+        groups.setdefault(space.isomorphism_class(architecture), []).append(architecture.slots)
+    dead = [group for key, group in groups.items() if key.count("@") == 0 and len(group) > 1]
+    for group in dead:
+        features = ENCODING.accuracy(torch.as_tensor(one_hot(np.array(group), 5)))
+        assert torch.allclose(features[:, :8], features[:1, :8])
