@@ -25,7 +25,7 @@ class Utility(Protocol):
         ...
 
     def __call__(self, slots: torch.Tensor) -> torch.Tensor:
-        """(`B`,) scores, higher is better, of (`B`, `S`, `V`) relaxed one-hot architectures."""
+        """(`B`,) scores, higher is better, of (`B`, `S`, `V`) relaxed one-hot architectures in float64."""
         ...
 
 
@@ -76,12 +76,16 @@ class Proposal:
         validity_unprojected: Share of raw samples that were legal before projection.
         utility_calls: Architectures whose utility was evaluated.
         seconds: Wall time.
+        uniqueness: Share of the legal raw samples that differ, before topping up; None where nothing was sampled.
+        novelty: Share of those that the generator was not trained on; None where there is no training set to ask.
     """
 
     slots: IntArray
     validity_unprojected: float
     utility_calls: int
     seconds: float
+    uniqueness: float | None = None
+    novelty: float | None = None
 
 
 @runtime_checkable

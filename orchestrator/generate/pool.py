@@ -1,0 +1,86 @@
+"""Pools of architectures: distinct rows, scores, topping up.
+
+A pool is an integer array of shape (`B`, `S`). Generators agree here on what distinct means, how a utility sees an
+architecture, and what happens when a space runs out of architectures.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+
+from orchestrator.generate.base import Utility
+from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
+
+_ENUMERABLE = 200_000  # largest product of choices that is listed instead of sampled; well under a second
+_FRUITLESS_ROUNDS = 64  # draws without a new architecture after which an unlisted space counts as exhausted
+
+
+def width(space: Space) -> int:
+    """`V`: the most choices that any slot of the space has."""
+    return max(len(choices) for choices in space.choices)
+
+
+def keys(slots: IntArray) -> list[bytes]:
+    """A hashable key of each row of (`B`, `S`), cheaper than tuples of integers."""
+    return [row.tobytes() for row in np.ascontiguousarray(slots, dtype=np.int64)]
+
+
+def distinct(slots: IntArray, seen: Iterable[bytes] = ()) -> IntArray:
+    """The rows of (`B`, `S`) at their first occurrence, in order, without those whose key is in `seen`."""
+    known = set(seen)
+    first = []
+    for row, key in enumerate(keys(slots)):
+        if key not in known:
+            known.add(key)
+            first.append(row)
+    return np.asarray(slots[first], dtype=np.int64)
+
+
+def enumerate_space(space: Space) -> IntArray | None:
+    """Every legal architecture, (`N`, `S`) in lexicographic order; None where there are too many to list."""
+    sizes = [len(choices) for choices in space.choices]
+    if np.prod(sizes, dtype=float) > _ENUMERABLE:
+        return None
+    listed = np.array(list(itertools.product(*map(range, sizes))), dtype=np.int64)
+    return np.asarray(listed[space.is_legal(listed)], dtype=np.int64)
+
+
+def draw_distinct(space: Space, count: int, rng: np.random.Generator, seen: Iterable[bytes] = ()) -> IntArray:
+    """(`B`, `S`): `count` different uniform draws outside `seen`; fewer only if the space has no more."""
+    known = set(seen)
+    everything = enumerate_space(space) if space.size is None or count + len(known) > space.size // 2 else None
+    if everything is not None:  # rejection would be slow where most of the space is wanted
+        return distinct(rng.permutation(everything), known)[:count]
+    found: list[IntArray] = []
+    missing, fruitless = count, 0
+    while missing > 0 and fruitless < _FRUITLESS_ROUNDS:
+        fresh = distinct(space.sample(max(2 * missing, 16), rng), known)[:missing]
+        known.update(keys(fresh))
+        found.append(fresh)
+        missing -= len(fresh)
+        fruitless = 0 if len(fresh) else fruitless + 1
+    return np.concatenate(found) if found else np.zeros((0, len(space.choices)), dtype=np.int64)
+
+
+def top_up(space: Space, slots: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+    """Distinct rows of (`B`, `S`), cut or filled with uniform draws to `count`."""
+    pool = distinct(slots)[:count]
+    return np.concatenate([pool, draw_distinct(space, count - len(pool), rng, keys(pool))])
+
+
+def score(utility: Utility, slots: IntArray, space: Space) -> FloatArray:
+    """(`B`,) utilities of (`B`, `S`) architectures, without gradients."""
+    import torch  # lazily: unguided random draws need no torch
+
+    if not len(slots):
+        return np.zeros(0)
+    with torch.no_grad():
+        return np.asarray(utility(torch.from_numpy(one_hot(slots, width(space)))).double().cpu().numpy())
+
+
+def best_first(slots: IntArray, scores: FloatArray) -> IntArray:
+    """Rows of (`B`, `S`) by falling score; NaN last, ties in the order given."""
+    return np.asarray(slots[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")], dtype=np.int64)
