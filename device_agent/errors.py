@@ -5,6 +5,7 @@ DeviceError                  has device, command, hint
 │   ├── ModelRefused         the runtime cannot load it (unsupported operator, corrupt file)
 │   ├── ModelCrashed         the process died (segfault, abort)
 │   └── ModelOutOfMemory     the process was killed for memory
+├── WrongRequest             what was asked for cannot be done as asked: a file, flag or setting of the user's
 ├── CommandTimeout           a hard deadline passed; what ran was killed
 ├── TableMiss                a table device has no row for this architecture
 └── InfrastructureError      nothing to do with the model: retried elsewhere or later
@@ -19,16 +20,27 @@ from profiling.records import Failure, FailureKind
 
 
 class DeviceError(Exception):
-    """What went wrong on which device, doing what, and what to do about it."""
+    """What went wrong on which device, doing what, and what to do about it.
+
+    `code` is the class's own, unless the raiser knows a more precise one (`unsupported_operator` of `ModelRefused`).
+    """
 
     kind: ClassVar[FailureKind] = "infrastructure"
-    code: ClassVar[str] = "device_error"
+    code: str = "device_error"
 
     def __init__(
-        self, message: str, *, device: str = "", command: str = "", hint: str = "", stderr_tail: str = ""
+        self,
+        message: str,
+        *,
+        device: str = "",
+        command: str = "",
+        hint: str = "",
+        stderr_tail: str = "",
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.code = code or self.code
         self.device = device
         self.command = command
         self.hint = hint
@@ -68,6 +80,13 @@ class ModelOutOfMemory(ModelError):
     """The process that ran the model was killed for memory."""
 
     code = "out_of_memory"
+
+
+class WrongRequest(DeviceError):
+    """The request itself is wrong: retrying it unchanged is useless, on any device."""
+
+    kind = "user"
+    code = "wrong_request"
 
 
 class CommandTimeout(DeviceError):
