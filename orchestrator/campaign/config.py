@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.errors import ConfigError, NagError, Problem
-from orchestrator.generate.registry import GeneratorConfig
+from orchestrator.generate.base import Generator
+from orchestrator.generate.registry import make_generator
 from orchestrator.objective.registry import ObjectiveConfig
 from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
@@ -37,6 +38,19 @@ class SpaceConfig(_Section):
     def network_options(self) -> NetworkOptions:
         """What the space needs to build networks."""
         return NetworkOptions(self.input, self.classes, dict(self.model_extra or {}))
+
+
+class GeneratorConfig(_Section):
+    """What proposes architectures; a generator's own options stand here too."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str = "diffusion_nag"
+    pool: int = Field(256, ge=1, le=1_000_000, description="architectures proposed for each round to choose from")
+
+    def make(self, space: Space) -> Generator:
+        """The generator. Raises ConfigError for wrong options, CheckpointError for unusable weights."""
+        return make_generator(self.model_dump(), space)
 
 
 class HostDeviceConfig(_Section):
@@ -117,12 +131,12 @@ class Config(_Section):
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(0, ge=0, lt=2**32)
     space: SpaceConfig
-    generator: GeneratorConfig = Field(default_factory=GeneratorConfig)
+    generator: GeneratorConfig = GeneratorConfig()
     accuracy: ObjectiveConfig
     devices: tuple[DeviceConfig, ...] = Field(min_length=1)
-    goal: GoalConfig = Field(default_factory=GoalConfig)
-    measure: MeasureConfig = Field(default_factory=MeasureConfig)
-    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    goal: GoalConfig = GoalConfig()
+    measure: MeasureConfig = MeasureConfig()
+    budget: BudgetConfig = BudgetConfig()
 
     def make_space(self) -> Space:
         """The space."""
@@ -280,6 +294,10 @@ def _cross_check(config: Config) -> list[Problem]:
             problems.extend(error.problems)
         except ValueError as error:
             problems.append(Problem("space.input", list(config.space.input), str(error)))
+        try:
+            config.generator.make(space)
+        except ConfigError as error:
+            problems.extend(error.problems)
     known = [ACCURACY, *config.latency_metrics()]
     try:
         goal = config.parsed_goal()

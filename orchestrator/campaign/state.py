@@ -115,14 +115,9 @@ class CampaignState:
         return tuple(sorted(front, key=lambda c: (-c.metrics[self.goal.maximize].value, c.row.id)))
 
     def points(self, candidates: Sequence[Candidate]) -> FloatArray:
-        """(`B`, `M`) objectives to maximise: the accuracy, then minus log latency of each device."""
-        goal = self.goal
-        return np.array(
-            [
-                [c.metrics[goal.maximize].value, *(-np.log(c.metrics[name].value) for name in goal.minimize)]
-                for c in candidates
-            ]
-        ).reshape(len(candidates), 1 + len(goal.minimize))
+        """(`B`, `M`) objectives, larger is better: the accuracy, then minus log latency of each device."""
+        points = [self.goal.point({name: seen.value for name, seen in c.metrics.items()}) for c in candidates]
+        return np.array(points).reshape(len(candidates), len(self.goal.objectives))
 
     @cached_property
     def progress(self) -> FloatArray:

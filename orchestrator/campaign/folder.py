@@ -1,0 +1,104 @@
+"""RunFolder: where a campaign lives, owned by one process at a time.
+
+RUN/campaign.sqlite    the truth
+RUN/lock               held (flock) by the process that works on it; freed by the system when that process ends
+RUN/candidates/ID/     files of one candidate's evaluation, e.g. trained weights
+RUN/report.html        made by `nag report`, can be made again at any time
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from orchestrator.campaign.config import Config, require_same_campaign
+from orchestrator.campaign.state import read_config
+from orchestrator.errors import RunFolderBusy, RunFolderError
+from profiling.store import CampaignStore
+
+STORE = "campaign.sqlite"
+LOCK = "lock"
+
+
+class RunFolder:
+    """An opened run folder: the lock and the store."""
+
+    def __init__(self, path: Path, store: CampaignStore, lock: int, *, resumed: bool) -> None:
+        """Use `open` instead."""
+        self.path = path
+        self.store = store
+        self.resumed = resumed
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path, config: Config, meta: dict[str, Any]) -> Self:
+        """Take the folder for this campaign: make it, or continue the campaign in it.
+
+        Raises:
+            RunFolderBusy: Another process works in it.
+            RunFolderError: It cannot be made, or it holds another campaign.
+            StoreError: Its store cannot be used.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(f"{path}: {error.strerror}", "choose a folder that can be written (--out)") from error
+        try:
+            _acquire(lock, path)
+            file = path / STORE
+            resumed = file.exists()
+            if resumed:
+                store = CampaignStore.open(file)
+                require_same_campaign(read_config(store), config, path)
+                store.set_meta("config", config.model_dump(mode="json"))
+            else:
+                store = CampaignStore.create(file, {"config": config.model_dump(mode="json"), **meta})
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(path, store, lock, resumed=resumed)
+
+    def candidate(self, candidate: int) -> Path:
+        """The folder of one candidate's files; made when it is missing."""
+        folder = self.path / "candidates" / str(candidate)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """Close the store and let go of the lock."""
+        self.store.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def store_path(run: Path) -> Path:
+    """The store of a run folder. Raises RunFolderError when there is none."""
+    if not (run / STORE).is_file():
+        raise RunFolderError(f"{run} is no run folder: it has no {STORE}", "start one with: nag run CONFIG --out RUN")
+    return run / STORE
+
+
+def _acquire(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise RunFolderError(
+                f"{path}: cannot be locked ({error.strerror})", "use a folder on a file system with locks"
+            ) from error
+        owner = os.read(lock, 32).decode(errors="replace").strip()
+        raise RunFolderBusy(
+            f"another process{f' (pid {owner})' if owner else ''} is working in {path}",
+            "wait for it, stop it, or use another folder (--out); look with: nag status",
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)

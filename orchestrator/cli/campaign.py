@@ -1,0 +1,110 @@
+"""`nag run` and `nag status`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+INTERRUPTED = 130
+MISSED = 1
+
+RunArgument = Annotated[Path, typer.Argument(help="The run folder.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="The campaign's configuration (YAML).", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/<name>.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field, e.g. budget.candidates=32. Repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a campaign, or continue the one in the run folder. The same command goes on after any interruption."""
+    from orchestrator.campaign.config import load_config
+    from orchestrator.cli.watch import make_view
+
+    parsed = load_config(config, overrides or [])
+    folder = out or Path("runs") / parsed.name
+    with make_view(parsed, folder) as view, _interruptible(folder):
+        try:
+            # Imported late: a wrong configuration is reported before the numerical libraries load.
+            from orchestrator.campaign.loop import run_campaign
+
+            state = run_campaign(parsed, folder, view)
+        except KeyboardInterrupt:
+            view.stop()
+            again = _command(config, out, overrides)
+            print(f"interrupted; everything measured is saved. Go on with:\n  {again}", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+    from orchestrator.report.page import write_report
+
+    page = write_report(folder)
+    if as_json:
+        _print_json(folder)
+    else:
+        from orchestrator.cli.summary import print_summary
+
+        print_summary(state, folder, page)
+    if not state.front:
+        raise typer.Exit(MISSED)
+
+
+def status(run: RunArgument, as_json: JsonOption = False) -> None:
+    """State of a campaign, also while it runs."""
+    if as_json:
+        _print_json(run)
+        return
+    from orchestrator.cli.summary import print_status
+
+    print_status(run)
+
+
+def _print_json(run: Path) -> None:
+    import json
+
+    from orchestrator.cli.summary import status_of
+
+    print(json.dumps(status_of(run), indent=2))
+
+
+def _command(config: Path, out: Path | None, overrides: list[str] | None) -> str:
+    import shlex
+
+    words: list[Any] = ["nag", "run", config]
+    words += ["--out", out] if out else []
+    for override in overrides or []:
+        words += ["--set", override]
+    return shlex.join(str(word) for word in words)
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) stops in order, a second one at once; nothing committed is lost either way."""
+    seen = False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            os.write(2, f"\nstopped at once; everything measured is saved in {folder}\n".encode())
+            os._exit(INTERRUPTED)
+        seen = True
+        os.write(2, b"\nstopping (once more to stop at once) ...\n")
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
