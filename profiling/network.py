@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 Shape = tuple[int, ...]
 ActivationName = Literal["relu", "relu6", "hard_swish", "hard_sigmoid"]
@@ -22,7 +22,9 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation. `name` is unique in its network; `inputs` name earlier layers or `INPUT`."""
+    """One operation. `name` is unique in its network; `inputs` name earlier layers or `INPUT`, `arity` of them."""
+
+    arity: ClassVar[int] = 1
 
     name: str
     inputs: tuple[str, ...]
@@ -90,7 +92,7 @@ class FullyConnected(Layer):
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         if len(shapes[0]) != 2:
-            raise ValueError(f"{self.name}: needs (batch, features), got {shapes[0]}")
+            raise ValueError(f"needs (batch, features), got {shapes[0]}")
         return (shapes[0][0], self.units)
 
     def parameters(self, shapes: Sequence[Shape]) -> int:
@@ -137,7 +139,7 @@ class GlobalMean(Layer):
     keep_dims: bool = False
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        batch, _, _, channels = shapes[0]
+        batch, _, _, channels = _image(shapes[0])
         return (batch, 1, 1, channels) if self.keep_dims else (batch, channels)
 
 
@@ -145,11 +147,13 @@ class GlobalMean(Layer):
 class Add(Layer):
     """Sum of two tensors of equal shape, then activation."""
 
+    arity: ClassVar[int] = 2
+
     activation: ActivationName | None = None
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         if shapes[0] != shapes[1]:
-            raise ValueError(f"{self.name}: cannot add {shapes[0]} and {shapes[1]}")
+            raise ValueError(f"cannot add {shapes[0]} and {shapes[1]}")
         return shapes[0]
 
 
@@ -157,10 +161,12 @@ class Add(Layer):
 class Multiply(Layer):
     """Product of a (batch, height, width, channels) tensor and a (batch, 1, 1, channels) gate (squeeze-excite)."""
 
+    arity: ClassVar[int] = 2
+
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         full, gate = shapes
         if gate not in (full, (full[0], 1, 1, full[-1])):
-            raise ValueError(f"{self.name}: cannot multiply {full} by {gate}")
+            raise ValueError(f"cannot multiply {full} by {gate}")
         return full
 
 
@@ -181,19 +187,29 @@ class Pad(Layer):
     right: int
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        batch, height, width, channels = shapes[0]
+        batch, height, width, channels = _image(shapes[0])
+        if min(self.top, self.bottom, self.left, self.right) < 0:
+            raise ValueError("padding takes nothing away")
         return (batch, height + self.top + self.bottom, width + self.left + self.right, channels)
+
+
+def _image(shape: Shape) -> Shape:
+    """The shape, which must be (batch, height, width, channels)."""
+    if len(shape) != 4:
+        raise ValueError(f"needs (batch, height, width, channels), got {shape}")
+    return shape
 
 
 def _window(shape: Shape, kernel: int, stride: int, padding: Padding) -> Shape:
     """(batch, height, width) after sliding a window."""
-    if len(shape) != 4:
-        raise ValueError(f"a window needs (batch, height, width, channels), got {shape}")
+    batch, height, width, _ = _image(shape)
+    if kernel < 1 or stride < 1:
+        raise ValueError(f"a window needs a size and a stride of at least 1, got {kernel} and {stride}")
     if padding == "same":
-        return (shape[0], -(-shape[1] // stride), -(-shape[2] // stride))
-    if shape[1] < kernel or shape[2] < kernel:
+        return (batch, -(-height // stride), -(-width // stride))
+    if height < kernel or width < kernel:
         raise ValueError(f"a {kernel}x{kernel} window does not fit {shape}")
-    return (shape[0], (shape[1] - kernel) // stride + 1, (shape[2] - kernel) // stride + 1)
+    return (batch, (height - kernel) // stride + 1, (width - kernel) // stride + 1)
 
 
 @dataclass(frozen=True)
@@ -211,6 +227,8 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError(f"network {self.name!r} has no layers")
         _ = self.shapes  # an inconsistent network cannot be built
 
     @cached_property
@@ -222,7 +240,15 @@ class Network:
                 raise ValueError(f"two layers are called {layer.name!r}")
             if missing := [name for name in layer.inputs if name not in shapes]:
                 raise ValueError(f"{layer.name}: reads {missing}, which is not computed before it")
-            shapes[layer.name] = layer.output_shape([shapes[name] for name in layer.inputs])
+            if len(layer.inputs) != layer.arity:
+                raise ValueError(f"{layer.name}: needs {layer.arity} inputs, got {len(layer.inputs)}")
+            try:
+                shape = layer.output_shape([shapes[name] for name in layer.inputs])
+            except ValueError as error:
+                raise ValueError(f"{layer.name}: {error}") from error
+            if min(shape) < 1:
+                raise ValueError(f"{layer.name}: has no elements, its shape is {shape}")
+            shapes[layer.name] = shape
         return shapes
 
     def input_shapes(self, layer: Layer) -> list[Shape]:
