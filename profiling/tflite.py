@@ -6,9 +6,7 @@ give the same bytes: nothing in them depends on time, dictionary order or the na
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers
@@ -34,11 +32,6 @@ def emit(network: Network, weights: Weights) -> bytes:
     return _Writer(build_graph(network, weights)).file()
 
 
-def sha256(artifact: bytes) -> str:
-    """The name of an artifact."""
-    return hashlib.sha256(artifact).hexdigest()
-
-
 class _Writer:
     """Writes a graph as a flatbuffer: a table's vectors, strings and sub-tables go before the table."""
 
@@ -47,8 +40,7 @@ class _Writer:
         size = sum(len(data) + _ALIGNMENT for data in graph.buffers) + _TABLE_SIZE_GUESS * (tables + 1)
         self._graph = graph
         self._builder = flatbuffers.Builder(size)
-        self._ints = functools.cache(self._write_ints)  # equal shapes, equal options are written once
-        self._options = functools.cache(self._write_options)
+        self._written: dict[Shape | Options, int] = {}  # equal shapes and equal options are written once
 
     def file(self) -> bytes:
         """The whole file."""
@@ -96,12 +88,12 @@ class _Writer:
     def _operator(self, operator: Operator, codes: Sequence[str]) -> int:
         builder = self._builder
         inputs, outputs = self._ints(operator.inputs), self._ints((operator.output,))
-        options = self._options(operator.options) if operator.options else None
+        options = None if operator.options is None else self._options(operator.options)
         schema.OperatorStart(builder)
         schema.OperatorAddOpcodeIndex(builder, codes.index(operator.code))
         schema.OperatorAddInputs(builder, inputs)
         schema.OperatorAddOutputs(builder, outputs)
-        if operator.options and options:
+        if operator.options is not None:
             schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, operator.options.table))
             schema.OperatorAddBuiltinOptions(builder, options)
         return int(schema.OperatorEnd(builder))
@@ -147,19 +139,22 @@ class _Writer:
         schema.TensorMapAddTensorIndex(builder, tensor)
         return int(schema.TensorMapEnd(builder))
 
-    def _write_options(self, options: Options) -> int:
-        table: Any = getattr(schema, f"{options.table}T")()
-        for name, value in options.fields:
-            setattr(table, name, value)
-        return int(table.Pack(self._builder))
+    def _options(self, options: Options) -> int:
+        if options not in self._written:
+            table: Any = getattr(schema, f"{options.table}T")()
+            for name, value in options.fields:
+                setattr(table, name, value)
+            self._written[options] = table.Pack(self._builder)
+        return self._written[options]
 
-    def _write_ints(self, values: Shape) -> int:
-        return int(self._builder.CreateNumpyVector(np.array(values, dtype=np.int32)))
+    def _ints(self, values: Shape) -> int:
+        if values not in self._written:
+            self._written[values] = self._builder.CreateNumpyVector(np.array(values, dtype=np.int32))
+        return self._written[values]
 
-    def _vector(self, tables: Iterable[int]) -> int:
+    def _vector(self, tables: Sequence[int]) -> int:
         """A vector of tables that are already written."""
-        offsets = list(tables)
-        self._builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            self._builder.PrependUOffsetTRelative(offset)
+        self._builder.StartVector(4, len(tables), 4)
+        for table in reversed(tables):
+            self._builder.PrependUOffsetTRelative(table)
         return int(self._builder.EndVector())

@@ -1,7 +1,7 @@
 """The TFLite graph of a network: which operators, which tensors, which constants.
 
-Everything here is version 1 of its operator, so every TFLite runtime since 1.15 can run it. Names in the graph are
-made of operators and positions, never of layer names: equal networks give equal graphs.
+Every operator is used at version 1, which the oldest runtimes know too. Names in the graph are made of operators and
+positions, never of layer names: equal networks give equal graphs.
 """
 
 from __future__ import annotations
@@ -193,7 +193,9 @@ class _Lowering:
         """An operator that applies the activation itself where the format can say so, else a second operator."""
         fields = (*fields, ("fusedActivationFunction", _FUSED.get(activation, schema.ActivationFunctionType.NONE)))
         output = self.operator(code, inputs, shape, Options(table, fields))
-        return output if activation in _FUSED or activation is None else self.activation(output, shape, activation)
+        if activation is None or activation in _FUSED:
+            return output
+        return self.activation(output, shape, activation)
 
     def activation(self, source: int, shape: Shape, function: ActivationName) -> int:
         """An activation on its own."""

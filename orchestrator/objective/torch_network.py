@@ -48,8 +48,8 @@ _ACTIVATIONS: dict[ActivationName, type[nn.Module]] = {
 class TorchNetwork(nn.Module):
     """A network as a module; `forward` takes (`B`, C, H, W) images, any `B`, and gives the network's output.
 
-    Weights start as torch's layers start. Those of convolutions lie in memory channels last, and feature maps follow
-    them: on a CPU that trains up to twice as fast.
+    Weights start as torch's layers start; `orchestrator.objective.initialise` draws them from a seed. Those of
+    convolutions lie in memory channels last, and feature maps follow them: on a CPU that trains up to twice as fast.
 
     Attributes:
         network: What it was built from.
