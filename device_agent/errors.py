@@ -9,7 +9,20 @@ DeviceError                  has device, command, hint
 ├── CommandTimeout           a hard deadline passed; what ran was killed
 ├── TableMiss                a table device has no row for this architecture
 └── InfrastructureError      nothing to do with the model: retried elsewhere or later
-    └── RunnerBroken         the runner printed nonsense or could not start
+    ├── RunnerBroken         the runner printed nonsense or could not start
+    │                        the rest concerns phones and lives in `device_agent.adb_errors`:
+    ├── AdbServerLost        the adb server does not answer; no phone is to blame
+    ├── DeviceNotFound       the server knows no such phone
+    ├── DeviceOffline        the server sees it but cannot talk to it
+    ├── DeviceUnauthorized   the phone has not accepted this computer's key; a person has to act
+    ├── DeviceNoPermissions  the user may not open its USB device; a person has to act
+    ├── DeviceLost           the link broke during a call
+    ├── DeviceUnresponsive   it accepts calls but does not answer, not even a kill
+    ├── TransferStalled      a push or pull stood still or missed its deadline
+    ├── TransferFailed       the phone refused a push or pull for some other reason
+    ├── DeviceStorageFull    no room for what was pushed
+    ├── DevicePathDenied     the shell user may not write or read there
+    └── CommandFailed        a command that has to succeed did not
 """
 
 from __future__ import annotations

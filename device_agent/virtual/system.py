@@ -1,0 +1,120 @@
+"""What `/proc` and `/sys` of a virtual phone hold."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from device_agent.virtual.processes import VirtualProcess
+
+if TYPE_CHECKING:
+    from device_agent.virtual.phone import VirtualPhone
+
+_CPU = "/sys/devices/system/cpu"
+
+
+def cpu_list(cpus: frozenset[int] | tuple[int, ...]) -> str:
+    """CPUs as the kernel prints them: `0-3,7`."""
+    runs: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if runs and cpu == runs[-1][1] + 1:
+            runs[-1][1] = cpu
+        else:
+            runs.append([cpu, cpu])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+class LinuxFiles:
+    """The `SystemFiles` of a phone; made anew for every look, so that values are current."""
+
+    def __init__(self, phone: VirtualPhone) -> None:
+        self._phone = phone
+
+    def read(self, path: str, pid: int) -> bytes | None:
+        """See `SystemFiles`."""
+        if path.startswith("/proc/"):
+            text = self._proc(path.replace("/proc/self/", f"/proc/{pid}/"))
+        elif path.startswith("/sys/"):
+            text = self._sys().get(path)
+        else:
+            text = None
+        return None if text is None else text.encode()
+
+    def names(self, folder: str) -> frozenset[str]:
+        """See `SystemFiles`."""
+        if folder == "/proc":
+            pids = {str(process.pid) for process in self._phone.processes.listing()}
+            return frozenset(pids | {"cpuinfo", "meminfo", "uptime", "loadavg", "version", "self"})
+        if re.fullmatch(r"/proc/\d+", folder):
+            return frozenset({"cmdline", "status", "cpuset"})
+        prefix = folder.rstrip("/") + "/"
+        if not prefix.startswith("/sys/"):
+            return frozenset()
+        return frozenset(path[len(prefix) :].split("/", 1)[0] for path in self._sys() if path.startswith(prefix))
+
+    def _proc(self, path: str) -> str | None:
+        phone = self._phone
+        if match := re.fullmatch(r"/proc/(\d+)/(\w+)", path):
+            process = phone.processes.find(int(match[1]))
+            return _process_file(process, match[2]) if process else None
+        if path == "/proc/uptime":
+            return f"{phone.uptime_s:.2f} {phone.uptime_s * len(phone.profile.cpus) * 0.9:.2f}\n"
+        if path == "/proc/loadavg":
+            return f"0.20 0.15 0.10 1/{len(phone.processes.listing())} 4000\n"
+        if path == "/proc/version":
+            return "Linux version 5.15.110-android14-virtual (devicenag) #1 SMP PREEMPT\n"
+        if path == "/proc/meminfo":
+            total = phone.profile.memory_kb
+            return f"MemTotal: {total} kB\nMemFree: {total // 4} kB\nMemAvailable: {total // 2} kB\n"
+        if path == "/proc/cpuinfo":
+            blocks = (
+                f"processor\t: {cpu}\nBogoMIPS\t: 49.15\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
+                f"CPU part\t: {phone.profile.cluster_of(cpu).part:#x}\n\n"
+                for cpu in phone.profile.cpus
+            )
+            return "".join(blocks) + f"Hardware\t: {phone.profile.soc}\n"
+        return None
+
+    def _sys(self) -> dict[str, str]:
+        phone = self._phone
+        everything = cpu_list(phone.profile.cpus)
+        table = {f"{_CPU}/{name}": f"{everything}\n" for name in ("possible", "present", "online")}
+        for cluster in phone.profile.clusters:
+            values = {
+                "cpuinfo_max_freq": cluster.max_khz,
+                "cpuinfo_min_freq": cluster.min_khz,
+                "scaling_max_freq": phone.frequency_khz(cluster),
+                "scaling_min_freq": cluster.min_khz,
+                "scaling_cur_freq": phone.frequency_khz(cluster),
+                "scaling_governor": "schedutil",
+                "related_cpus": " ".join(map(str, cluster.cpus)),
+            }
+            for name, value in values.items():
+                table[f"{_CPU}/cpufreq/policy{cluster.cpus[0]}/{name}"] = f"{value}\n"
+                for cpu in cluster.cpus:
+                    table[f"{_CPU}/cpu{cpu}/cpufreq/{name}"] = f"{value}\n"
+            for cpu in cluster.cpus:
+                table[f"{_CPU}/cpu{cpu}/cpu_capacity"] = f"{cluster.capacity}\n"
+        if phone.thermal.observable:
+            for number, (name, temp_c) in enumerate(phone.temperatures_c().items()):
+                zone = f"/sys/class/thermal/thermal_zone{number}"
+                table[f"{zone}/type"] = f"{name.lower()}\n"
+                table[f"{zone}/temp"] = f"{temp_c * 1000:.0f}\n"
+        table["/sys/class/power_supply/battery/capacity"] = f"{phone.battery['level']:.0f}\n"
+        table["/sys/class/power_supply/battery/temp"] = f"{phone.battery['temp_c'] * 10:.0f}\n"
+        return table
+
+
+def _process_file(process: VirtualProcess, name: str) -> str | None:
+    if name == "cmdline":
+        return "\0".join(process.words) + "\0"
+    if name == "cpuset":
+        return "/\n"
+    if name == "status":
+        mask = sum(1 << cpu for cpu in process.cpus)
+        return (
+            f"Name:\t{process.words[0].rsplit('/', 1)[-1][:15]}\nState:\tS (sleeping)\nPid:\t{process.pid}\n"
+            f"PPid:\t{process.parent}\nNSpgid:\t{process.group}\n"
+            f"Cpus_allowed:\t{mask:x}\nCpus_allowed_list:\t{cpu_list(process.cpus)}\n"
+        )
+    return None
