@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator.errors import ConfigError, NagError, Problem
 from orchestrator.generate.base import Generator
 from orchestrator.generate.registry import make_generator
-from orchestrator.objective.registry import ObjectiveConfig
+from orchestrator.objective.config import ObjectiveConfig
 from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
 from orchestrator.space.registry import SPACES, make_space

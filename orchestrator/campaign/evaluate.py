@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from device_agent.backend import LocalBackend, MeasurementJob
+from device_agent.backend import LocalBackend, MeasurementJob, MeasurementResult
 from device_agent.device import Artifact, Device
 from device_agent.gate import HostGate
 from orchestrator.campaign.config import ACCURACY, Config, latency_metric
@@ -79,7 +80,7 @@ class Evaluator:
         Raises:
             StoreError: A result could not be committed; those committed before stay.
         """
-        tasks: dict[Future[Result], _Task] = {}
+        tasks: dict[Future[Any], _Task] = {}
         for candidate in candidates:
             architecture = self._space.architecture(candidate.row.slots)
             artifact = self._artifact(candidate, architecture)
@@ -105,7 +106,7 @@ class Evaluator:
             plan, target_half_width=plan.target_half_width / 2, min_blocks=max(plan.min_blocks, plan.max_blocks // 2)
         )
         done = self._folder.store.measurements("verify")
-        tasks: dict[Future[Result], _Task] = {}
+        tasks: dict[Future[Any], _Task] = {}
         for candidate in winners:
             for device in candidate.latencies:
                 if (candidate.row.id, device) in done or self._devices[device].identity != "artifact":
@@ -152,7 +153,7 @@ class Evaluator:
         found = (measurements[twin, device].value for twin in twins if (twin, device) in measurements)
         return next((value for value in found if value is not None), None)
 
-    def _measure(self, task: _Task, artifact: Artifact, plan: MeasurementPlan) -> Future[Result]:
+    def _measure(self, task: _Task, artifact: Artifact, plan: MeasurementPlan) -> Future[MeasurementResult]:
         def keep(block: Block) -> None:
             self._folder.store.add_block(task.candidate, task.device, block, task.purpose)
             self._listen(BlockDone(task.candidate, task.device, block))
@@ -203,7 +204,7 @@ class Evaluator:
         self._listen(AccuracyDone(task.candidate, result.accuracy))
 
 
-def _arriving(tasks: dict[Future[Result], _Task]) -> Iterator[tuple[_Task, Result]]:
+def _arriving(tasks: dict[Future[Any], _Task]) -> Iterator[tuple[_Task, Result]]:
     """Results as they arrive; a fault that is no result (a full disk, a bug) ends the round."""
     for future in as_completed(tasks):
         yield tasks[future], future.result()

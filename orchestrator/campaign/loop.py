@@ -113,8 +113,9 @@ class _Loop:
         state = self._state()
         if state.reference is None and state.goal.minimize and state.measured:
             reference = self._proposer.reference_point(state.observations)
-            self._folder.store.set_meta("reference", [float(value) for value in reference])
-            state = self._state()
+            if reference is not None:
+                self._folder.store.set_meta("reference", reference.tolist())
+                state = self._state()
         self._folder.store.set_meta("worked_s", self._worked_s())
         self._listen(RoundDone(max(state.rounds), state))
         return state

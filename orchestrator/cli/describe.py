@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,7 +41,7 @@ def describe(
     architecture = chosen.parse(arch)
     network = chosen.network(architecture, NetworkOptions((1, height, width, channels), classes, options))
     artifact = emit(network, random_weights(network))
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "name": layer.name,
             "operation": type(layer).__name__,

@@ -29,7 +29,7 @@ from orchestrator.campaign.events import (
 )
 from orchestrator.campaign.state import CampaignState
 from orchestrator.cli.summary import front_table
-from profiling.records import Failure
+from profiling.records import Failure, Measurement
 
 _LINES = 8  # recent results shown below the bar
 _REFRESH_PER_SECOND = 4  # drawing costs processor time that the host device would rather have
@@ -71,7 +71,7 @@ def line(event: Event) -> str | None:
             return f"round {index}: {len(candidates)} candidates proposed in {seconds:.1f} s"
         case LatencyDone(candidate, device, Failure(kind, code, detail)):
             return f"candidate {candidate}: no latency on {device} ({kind}: {code}): {detail}"
-        case LatencyDone(candidate, device, measurement):
+        case LatencyDone(candidate, device, Measurement() as measurement):
             half = 100 * measurement.half_width
             spread = f" ± {half:.1f} %" if 0 < half < 1000 else ""
             used = sum(block.status == "ok" for block in measurement.blocks)
