@@ -108,6 +108,8 @@ class HostDevice:
     def deploy(self, artifact: Artifact) -> None:
         """Write the file once. Raises InfrastructureError when it cannot be written or is not what its name says."""
         path = self._path(artifact)
+        if self._child.closed:
+            raise InfrastructureError("the device was closed", device=self._name)
         if path.exists():
             return
         if hashlib.sha256(artifact.data).hexdigest() != artifact.sha256:
@@ -291,7 +293,7 @@ def _diagnose(finished: _Finished, label: str) -> tuple[type[DeviceError], str, 
     )  # shells report 128 + signal
     if error:
         text = error["reason"] or error["message"]
-        if error["code"] == "memory":
+        if at_model and error["code"] == "memory":
             return ModelOutOfMemory, f"{label}: {text}", None, ""
         if error["code"] == "operator":
             return ModelRefused, f"{label}: {text}", "unsupported_operator", "use operators that the runtime has"

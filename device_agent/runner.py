@@ -86,7 +86,8 @@ def main(arguments: list[str]) -> int:
         flags, given = parse_flags(arguments)
         path = flags["report_json"]
         run(flags, given, report)
-    except Failed as error:
+    except (Failed, MemoryError) as caught:
+        error = caught if isinstance(caught, Failed) else Failed("memory", "Failed to allocate memory.")
         report["error"] = {"code": error.code, "message": error.message, "reason": error.reason}
         for line in filter(None, (error.reason, error.message)):
             say(line, "ERROR")
@@ -237,11 +238,9 @@ def make_interpreter(module: Any, flags: dict[str, Any], given: list[str]) -> An
 
 @contextmanager
 def refusals(code: str, message: str) -> Iterator[None]:
-    """What the runtime raises, as Failed: an operator it lacks, too little memory, or the code given."""
+    """What the runtime raises, as Failed: an operator it lacks, or the code given."""
     try:
         yield
-    except MemoryError as error:
-        raise Failed("memory", message, f"out of memory {error}") from None
     except (ValueError, RuntimeError) as error:
         reason = str(error)
         if "Registration failed" in reason:  # of an operator; the model itself was loaded

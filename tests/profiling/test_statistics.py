@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -178,6 +178,7 @@ def test_no_number_of_blocks_beats_the_reproducibility() -> None:
     assert measurement.half_width == pytest.approx(1.96 * 0.005, rel=1e-4)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     values=st.lists(st.floats(1e-4, 1e5), min_size=1, max_size=12),
     rejected=st.sets(st.integers(0, 11)),

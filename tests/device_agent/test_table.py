@@ -1,0 +1,103 @@
+"""TableDevice replays a column: exactly, or with reproducible noise."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_agent.device import Artifact
+from device_agent.errors import TableMiss
+from device_agent.measure import measure
+from device_agent.table import TableDevice
+from profiling.plan import MeasurementPlan
+from profiling.table import TableError
+from tests.contracts.device_contract import DeviceContract
+
+ROWS = {f"|op~{i}|": 1.0 + 0.25 * i for i in range(200)}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "latency.csv"
+    path.write_text("arch,pixel,other\n" + "".join(f"{arch},{ms},3\n" for arch, ms in ROWS.items()))
+    return path
+
+
+def architecture(label: str) -> Artifact:
+    return Artifact("", b"", label)
+
+
+class TestTableContract(DeviceContract):
+    @pytest.fixture
+    def device(self, table: Path) -> TableDevice:
+        return TableDevice(table, "pixel", noise=0.02)
+
+    @pytest.fixture
+    def artifact(self) -> Artifact:
+        return architecture("|op~3|")
+
+    @pytest.fixture
+    def unusable(self) -> Artifact:
+        return architecture("|op~999|")
+
+
+def test_without_noise_it_is_the_table(table: Path) -> None:
+    device = TableDevice(table, "pixel")
+    for label, latency_ms in ROWS.items():
+        measurement = measure(device, architecture(label), MeasurementPlan())
+        assert measurement.latency_ms == pytest.approx(latency_ms)
+        assert measurement.standard_error_log == 0
+        assert measurement.grade == "A"
+        assert len(measurement.blocks) == 1
+
+
+def test_noise_is_log_normal_reproducible_and_independent(table: Path) -> None:
+    def logs(seed: int, column: str = "pixel", index: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        device = TableDevice(table, column, noise=0.05, seed=seed)
+        plan = MeasurementPlan()
+        truth = ROWS if column == "pixel" else dict.fromkeys(ROWS, 3.0)
+        values = [device.run_block(architecture(a), plan, index).value_ms / ms for a, ms in truth.items()]
+        return np.log(values)
+
+    first = logs(seed=1)
+    assert np.array_equal(first, logs(seed=1))
+    assert first.std() == pytest.approx(0.05, rel=0.15)
+    assert abs(first.mean()) < 0.015
+    for other in (logs(seed=2), logs(seed=1, column="other"), logs(seed=1, index=1)):
+        assert abs(np.corrcoef(first, other)[0, 1]) < 0.25
+
+
+def test_noise_reaches_the_standard_error(table: Path) -> None:
+    measurement = measure(TableDevice(table, "pixel", noise=0.05), architecture("|op~0|"), MeasurementPlan())
+    assert measurement.standard_error_log == 0.05
+    assert measurement.half_width == pytest.approx(1.96 * 0.05, rel=1e-4)
+    assert math.isfinite(measurement.latency_ms)
+
+
+def test_a_miss_names_device_table_and_architecture(table: Path) -> None:
+    device = TableDevice(table, "pixel", name="Pixel 3")
+    with pytest.raises(TableMiss) as caught:
+        device.deploy(architecture("|nowhere|"))
+    assert "[Pixel 3]" in str(caught.value)
+    assert "|nowhere|" in str(caught.value)
+    assert "latency.csv" in str(caught.value)
+    assert caught.value.failure().code == "not_in_table"
+
+
+def test_the_epoch_follows_content_and_noise(table: Path, tmp_path: Path) -> None:
+    epoch = TableDevice(table, "pixel").info.epoch
+    assert TableDevice(table, "pixel", seed=5).info.epoch == epoch
+    assert TableDevice(table, "pixel", noise=0.1).info.epoch != epoch
+    edited = tmp_path / "edited.csv"
+    edited.write_text(table.read_text().replace("1.25", "1.26"))
+    assert TableDevice(edited, "pixel").info.epoch != epoch
+
+
+def test_unusable_tables_and_noise_are_refused(table: Path) -> None:
+    with pytest.raises(TableError, match="no column 'pixel4'"):
+        TableDevice(table, "pixel4")
+    with pytest.raises(ValueError, match="noise"):
+        TableDevice(table, "pixel", noise=-0.1)
