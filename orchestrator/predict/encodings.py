@@ -25,3 +25,7 @@ class Encoding(Protocol):
     def work(self, slots: torch.Tensor) -> torch.Tensor:
         """(`B`,) positive amount of computation (relative multiply-adds), for spreading a first design over sizes."""
         ...
+
+    def waste(self, slots: torch.Tensor) -> torch.Tensor:
+        """(`B`,) how many slots hold a choice that does nothing; a first design avoids such architectures."""
+        ...

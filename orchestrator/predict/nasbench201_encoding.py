@@ -42,7 +42,7 @@ class NASBench201Encoding:
                 _any(conv_free - skipped),
                 _any(pooled),
                 pooled.sum(-1),
-                *_root(live[..., 1:]).unbind(-1),
+                *_root(live).unbind(-1),
                 _root(_most(conv3, alive)),
                 _root(_most(conv, alive)),
                 _fewest(conv, alive),
@@ -51,20 +51,25 @@ class NASBench201Encoding:
         )
 
     def costs(self, slots: Tensor) -> Tensor:
-        """(`B`, 11): 1, then how often each operator is paid for by a runtime that executes every edge, then by one
-        that prunes, then the additions where edges of the pruned cell meet.
+        """(`B`, 14): 1, then how often each operator is paid for by three kinds of runtime.
 
-        `none` costs time in runtimes that execute every edge: they write zeros.
+        One executes every edge (`none` too: it writes zeros). One drops what never reaches the output but computes on
+        the zeros of nodes that nothing reaches, as TFLite's converter leaves it. One drops both.
         """
-        everywhere = slots.sum(dim=-2)
-        live = _live_operators(slots)[..., 1:]
-        additions = live.sum(-1, keepdim=True) - _live_nodes(slots).sum(-1, keepdim=True)
-        return torch.cat([torch.ones_like(additions), everywhere, live, additions], dim=-1)
+        alive = 1 - slots[..., _NONE]
+        _, backward = _reach(alive)
+        everywhere = slots.sum(-2)
+        needed = (backward.unsqueeze(-1) * slots[..., 1:]).sum(-2)
+        return torch.cat([torch.ones_like(alive[..., :1]), everywhere, needed, _live_operators(slots)], dim=-1)
 
     def work(self, slots: Tensor) -> Tensor:
         """(`B`,): multiply-adds of the pruned cell and its stem in units of one 1x1 convolution."""
-        live = _live_operators(slots)
-        return 2 + live[..., _CONV1] + 9 * live[..., _CONV3] + 0.5 * live[..., _POOL]
+        _, conv1, conv3, pool = _live_operators(slots).unbind(-1)
+        return 2 + conv1 + 9 * conv3 + 0.5 * pool
+
+    def waste(self, slots: Tensor) -> Tensor:
+        """(`B`,): edges that lie on no path from input to output, those with `none` among them."""
+        return slots.shape[-2] - _live_operators(slots).sum(-1)
 
 
 def _along(edges: Tensor) -> Tensor:
@@ -82,25 +87,25 @@ def _root(count: Tensor) -> Tensor:
     return torch.sqrt(count + 0.25)
 
 
-def _live_nodes(slots: Tensor) -> Tensor:
-    """(`B`, 3): whether nodes 1, 2 and 3 lie on a path from input to output."""
-    alive = 1 - slots[..., _NONE]
-    paths = _along(alive)
-    return torch.stack([_any(paths[..., through]) for through in ([1, 3], [2, 3], [0, 1, 2, 3])], dim=-1)
+def _reach(alive: Tensor) -> tuple[Tensor, Tensor]:
+    """Two (`B`, 6): whether each edge starts at a node that the input reaches, and ends at one that reaches the output.
+
+    Neither looks at the edge itself, so that both can be multiplied by its operator.
+    """
+    a, b, c, _, e, f = alive.unbind(-1)
+    one = torch.ones_like(a)
+    to_two = 1 - (1 - b) * (1 - a * c)
+    from_one = 1 - (1 - e) * (1 - c * f)
+    return torch.stack([one, one, a, one, a, to_two], dim=-1), torch.stack([from_one, f, f, one, one, one], dim=-1)
 
 
 def _live_operators(slots: Tensor) -> Tensor:
-    """(`B`, 5): how often each operator occurs on edges that lie on a path from input to output.
+    """(`B`, 4): how often skip, 1x1, 3x3 and pool occur on edges that lie on a path from input to output.
 
-    The first entry counts no edge: one with `none` lies on no path.
+    An edge's start and end share no edge of the cell, so the product of its two reaches is exact.
     """
-    a, b, c, _, e, f = (1 - slots[..., _NONE]).unbind(-1)
-    one = torch.ones_like(a)
-    # Whether the rest of some path through each edge is alive.
-    around = torch.stack([1 - (1 - e) * (1 - c * f), f, a * f, one, a, 1 - (1 - b) * (1 - a * c)], dim=-1)
-    mask = torch.ones(slots.shape[-1], dtype=slots.dtype, device=slots.device)
-    mask[_NONE] = 0
-    return (around.unsqueeze(-1) * slots).sum(-2) * mask
+    forward, backward = _reach(1 - slots[..., _NONE])
+    return ((forward * backward).unsqueeze(-1) * slots[..., 1:]).sum(-2)
 
 
 def _stacked(edges: Tensor, alive: Tensor) -> Tensor:

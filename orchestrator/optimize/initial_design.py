@@ -1,0 +1,64 @@
+"""The first architectures: spread over amounts of computation and unlike one another, before anything is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from orchestrator.generate.pool import draw_distinct, width
+from orchestrator.space.base import IntArray, Space, one_hot
+
+_DRAWN = 4096
+
+
+def initial_design(space: Space, bins: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
+    """Yields different architectures: one from each of `bins` equal ranges of log work, then another round, and so on.
+
+    The smallest and the largest range come first, then always the middle of the widest gap, so a design cut short
+    still spans the sizes. Out of a range comes the architecture farthest from those before it, in features of
+    accuracy. Architectures with choices that do nothing come only when all others are used up.
+
+    Args:
+        space: Where architectures come from.
+        bins: Ranges of log work; how many architectures will probably be asked for.
+        rng: All randomness.
+    """
+    drawn = draw_distinct(space, _DRAWN, rng)
+    waste = space.encoding().waste(torch.as_tensor(one_hot(drawn, width(space)))).numpy()
+    lean = waste <= waste.min() + 0.5
+    yield from _spread(space, drawn[lean], bins)
+    yield from _spread(space, drawn[~lean], bins)
+
+
+def _spread(space: Space, pool: IntArray, bins: int) -> Iterator[tuple[int, ...]]:
+    """All rows of (`B`, `S`), farthest first within each range of work."""
+    if not len(pool):
+        return
+    encoding, relaxed = space.encoding(), torch.as_tensor(one_hot(pool, width(space)))
+    features = encoding.accuracy(relaxed).numpy()
+    features = (features - features.mean(0)) / features.std(0).clip(1e-9)
+    log_work = encoding.work(relaxed).log().numpy()
+    range_of = np.digitize(log_work, np.linspace(log_work.min(), log_work.max(), bins + 1)[1:-1])
+    distance = np.full(len(pool), np.inf)
+    taken = np.zeros(len(pool), dtype=bool)
+    while not taken.all():
+        for index in _widest_gap_first(bins):
+            free = np.flatnonzero((range_of == index) & ~taken)
+            if len(free):
+                chosen = free[distance[free].argmax()]
+                taken[chosen] = True
+                distance = np.minimum(distance, np.linalg.norm(features - features[chosen], axis=1))
+                yield tuple(pool[chosen].tolist())
+
+
+def _widest_gap_first(count: int) -> list[int]:
+    """0..count-1: the ends first, then always the middle of the widest gap."""
+    order = [0, count - 1][:count]
+    while len(order) < count:
+        known = sorted(order)
+        gap, left = max((right - left, -left) for left, right in pairwise(known))
+        order.append(gap // 2 - left)
+    return order

@@ -1,0 +1,182 @@
+"""Surrogates of accuracy and of latency: Gaussian processes on a space's encoding, fitted on measurements.
+
+A surrogate holds a BoTorch model over flattened relaxed one-hot architectures with the encoding inside, so every
+BoTorch acquisition function is differentiable in the architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from botorch.models import SingleTaskGP
+from botorch.models.transforms.outcome import Standardize
+from botorch.posteriors.gpytorch import GPyTorchPosterior
+from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
+from gpytorch.means import ConstantMean, Mean
+from gpytorch.priors import LogNormalPrior
+from torch import Tensor
+
+from orchestrator.generate.pool import width
+from orchestrator.predict.cost_model import fit_prices, log_latency
+from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, fit_process
+from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
+
+_OUTLIER = 0.7  # log residuals beyond it say nothing: networks that compute a constant run a thousand times faster
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurements of one metric.
+
+    Attributes:
+        slots: (`N`, `S`) architectures.
+        values: (`N`,) accuracy in percent, latency in milliseconds.
+        variances: (`N`,) percent squared, or variance of the log of latency; NaN where unknown.
+    """
+
+    slots: IntArray
+    values: FloatArray
+    variances: FloatArray
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted model of one metric. Costs are modelled, and spoken of here, by their logarithm.
+
+    Attributes:
+        model: BoTorch model over (`B`, `S` * `V`) flattened relaxed architectures.
+        rest: Variance that neither the features nor the known measurement errors explain.
+        logarithmic: Whether the model speaks of the metric's logarithm.
+    """
+
+    model: SingleTaskGP
+    rest: float
+    logarithmic: bool
+
+    def joint(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (`B`,) and covariance (`B`, `B`) of the smooth part at (`B`, `S`, `V`) relaxed architectures."""
+        posterior = cast(GPyTorchPosterior, self.model.posterior(slots.flatten(-2)))
+        return posterior.mean.squeeze(-1), posterior.distribution.covariance_matrix
+
+    def marginal(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance, each (`B`,), of what is to be found at (`B`, `S`, `V`), the rest included."""
+        posterior = self.model.posterior(slots.flatten(-2))
+        return posterior.mean.squeeze(-1), posterior.variance.squeeze(-1).clamp_min(0.0) + self.rest
+
+    def truth(self, slots: Tensor, measured: Measured) -> Tensor:
+        """(`N`,) what is believed of measured architectures (`N`, `S`, `V`) themselves.
+
+        A measurement differs from the smooth part by a trait of that architecture and by a measurement error. Where
+        the error's variance is known, the error's share of the difference is taken off; where it is not, all of it.
+        """
+        smooth, _ = self.marginal(slots)
+        values = torch.as_tensor(measured.values)
+        values = values.log() if self.logarithmic else values
+        variances = torch.as_tensor(measured.variances)
+        share = torch.where(variances.isnan(), 1.0, variances / (variances + self.rest))
+        return values - share * (values - smooth)
+
+
+class SurrogateFitter:
+    """Fits surrogates for one space: knows its features and their scale over the space."""
+
+    def __init__(self, space: Space, *, sample: int = 2000) -> None:
+        """Features are standardised over a fixed sample of the space, so that their scale never depends on the data.
+
+        Args:
+            space: Where architectures come from.
+            sample: How many architectures the scale is taken from.
+        """
+        encoding = space.encoding()
+        self._choices = width(space)
+        drawn = self.relaxed(space.sample(sample, np.random.default_rng(0)))
+        self._amounts = encoding.costs
+        self._accuracy = _standardised(encoding.accuracy, drawn)
+        self._costs = _standardised(encoding.costs, drawn)
+
+    def relaxed(self, slots: IntArray) -> Tensor:
+        """(`B`, `S`, `V`) one-hot form of (`B`, `S`) choices."""
+        return torch.as_tensor(one_hot(slots, self._choices))
+
+    def accuracy(self, measured: Measured, *, floor: float) -> Surrogate:
+        """Matern-5/2 plus linear on the encoding's features.
+
+        Args:
+            measured: Accuracies.
+            floor: Values below it count as this: how bad a bad architecture is does not matter, and would spoil the
+                fit where it does.
+        """
+        targets = torch.as_tensor(np.maximum(measured.values, floor))[:, None]
+        outcome = Standardize(1)
+        outcome(targets)  # learns the scale
+        scale = float(outcome.stdvs)
+        smooth = MaternKernel(2.5, lengthscale_prior=LogNormalPrior(math.sqrt(2), math.sqrt(3)))
+        prior = Prior(
+            ConstantMean(),
+            ScaleKernel(smooth, outputscale_prior=LogNormalPrior(0.0, 1.0))
+            + ScaleKernel(DotProductKernel(), outputscale_prior=LogNormalPrior(0.7, 1.5)),
+            rest=LogNormalPrior(-4.0, 1.0),
+        )
+        variances = torch.as_tensor(measured.variances).nan_to_num(0.0) / scale**2
+        flat = self.relaxed(measured.slots).flatten(-2)
+        encoded = EncodedInput(self._accuracy, self._choices)
+        model, rest = fit_process(flat, targets, variances, encoded, prior, outcome.eval())
+        return Surrogate(model, rest * scale**2, logarithmic=False)
+
+    def cost(self, measured: Measured) -> Surrogate:
+        """An additive cost model in milliseconds, and a process on the log of what it leaves."""
+        relaxed = self.relaxed(measured.slots)
+        variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
+        amounts = self._amounts(relaxed)
+        prices = torch.as_tensor(fit_prices(amounts.numpy(), measured.values, variances.numpy()))
+        expected = log_latency(amounts, prices)
+        residual = torch.as_tensor(measured.values).log() - expected
+        targets = (expected + residual.clamp(-_OUTLIER, _OUTLIER))[:, None]
+        count, slots = amounts.shape[1], relaxed[0].numel()
+        by_amount = MaternKernel(
+            2.5,
+            active_dims=tuple(range(count, 2 * count)),
+            lengthscale_prior=LogNormalPrior(math.sqrt(2), 1.0),
+        )
+        by_slot = RBFKernel(
+            active_dims=tuple(range(2 * count, 2 * count + slots)),
+            lengthscale_prior=LogNormalPrior(0.7, 0.5),
+        )
+        prior = Prior(
+            _CostMean(prices),
+            ScaleKernel(by_amount, outputscale_prior=LogNormalPrior(2 * math.log(0.1), 1.0))
+            + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(2 * math.log(0.05), 1.0)),
+            rest=LogNormalPrior(2 * math.log(0.03), 1.0),
+        )
+
+        def features(slots: Tensor) -> Tensor:
+            return torch.cat([self._amounts(slots), self._costs(slots), slots.flatten(-2)], dim=-1)
+
+        encoded = EncodedInput(features, self._choices)
+        return Surrogate(*fit_process(relaxed.flatten(-2), targets, variances, encoded, prior, None), logarithmic=True)
+
+
+class _CostMean(Mean):
+    """Log of the additive cost model; reads the first `K` features."""
+
+    def __init__(self, prices: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("prices", prices)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return log_latency(features[..., : len(self.prices)], self.prices)
+
+
+def _standardised(features: Features, sample: Tensor) -> Features:
+    """The features with zero mean and unit variance over the sample, divided by the root of their number.
+
+    The division makes squared distances a mean over features, so that priors on length scales suit any space.
+    """
+    values = features(sample)
+    mean, scale = values.mean(0), values.std(0)
+    scale = torch.where(scale > 1e-9, scale, 1.0) * math.sqrt(values.shape[-1])
+    return lambda slots: (features(slots) - mean) / scale
