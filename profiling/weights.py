@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from profiling.network import BatchNorm, Conv2D, DepthwiseConv2D, FullyConnected, Layer, Network, Shape
 
@@ -119,7 +119,7 @@ def save_weights(path: Path, weights: Weights) -> None:
         tensors[f"{name}.weight"] = np.ascontiguousarray(layer.weight)
         tensors[f"{name}.bias"] = np.ascontiguousarray(layer.bias)
     partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial)
+    partial.write_bytes(save(tensors))  # safetensors' own writer hides a full disk in an error of its own kind
     os.replace(partial, path)
 
 
