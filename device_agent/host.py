@@ -6,12 +6,11 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import signal
 import statistics
 import sys
-import tempfile
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from device_agent.errors import (
     RunnerBroken,
     WrongRequest,
 )
+from device_agent.scratch import ScratchFolder
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, DeviceInfo
 from profiling.statistics import is_steady
@@ -39,6 +39,7 @@ RUNNER = Path(__file__).with_name("runner.py")
 _XNNPACK = {"cpu": "true", "none": "false"}
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 _DESCRIBE_DEADLINE_S = 60.0
+_KEPT_ARTIFACTS = 64  # of a campaign of thousands
 _BUSY_LOAD = 0.5  # per CPU
 
 
@@ -66,7 +67,8 @@ class HostDevice:
         """
         self._name = name
         self._python = str(python) if python is not None else sys.executable
-        self._folder = Path(tempfile.mkdtemp(prefix="devicenag-"))
+        self._scratch = ScratchFolder()
+        self._deployed: deque[Path] = deque()
         self._child = ChildProcess()
 
     @cached_property
@@ -120,11 +122,14 @@ class HostDevice:
             part = path.with_suffix(".part")
             part.write_bytes(artifact.data)
             part.replace(path)
+            self._deployed.append(path)
+            if len(self._deployed) > _KEPT_ARTIFACTS:
+                self._deployed.popleft().unlink(missing_ok=True)
         except OSError as error:
             raise InfrastructureError(
                 f"{artifact.label}: cannot be written: {error.strerror}",
                 device=self._name,
-                hint=f"free some space below {self._folder.parent}, or set TMPDIR",
+                hint=f"free some space below {self._scratch.path.parent}, or set TMPDIR",
             ) from error
 
     def run_block(self, artifact: Artifact, plan: MeasurementPlan, index: int) -> Block:
@@ -206,10 +211,10 @@ class HostDevice:
     def close(self) -> None:
         """Kill what runs, remove the files; idempotent, and allowed from another thread while a block runs."""
         self._child.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _path(self, artifact: Artifact) -> Path:
-        return self._folder / f"{artifact.sha256}.tflite"
+        return self._scratch.path / f"{artifact.sha256}.tflite"
 
     def _affinity(self, plan: MeasurementPlan) -> list[int]:
         """The plan's CPUs; else one for each thread, the last ones, since the first serves most interrupts."""
@@ -240,7 +245,7 @@ class HostDevice:
 
     def _run(self, flags: Sequence[str], deadline_s: float) -> _Finished:
         """One runner process, from start to end. Raises CommandTimeout, RunnerBroken, InfrastructureError."""
-        report_path = self._folder / "report.json"
+        report_path = self._scratch.path / "report.json"
         report_path.unlink(missing_ok=True)
         shown = " ".join(["runner.py", *flags])
         kills = _oom_kills()
