@@ -72,15 +72,16 @@ def top_up(space: Space, slots: IntArray, count: int, rng: np.random.Generator) 
 
 
 def score(utility: Utility, slots: IntArray, space: Space) -> FloatArray:
-    """(`B`,) utilities of (`B`, `S`) architectures, without gradients."""
+    """(`B`,) utilities of (`B`, `S`) architectures, without gradients; NaN counts as worst."""
     import torch  # lazily: unguided random draws need no torch
 
     if not len(slots):
         return np.zeros(0)
     with torch.no_grad():
-        return np.asarray(utility(torch.from_numpy(one_hot(slots, width(space)))).double().cpu().numpy())
+        values = utility(torch.from_numpy(one_hot(slots, width(space)))).double().cpu().numpy()
+    return np.where(np.isnan(values), -np.inf, values)
 
 
 def best_first(slots: IntArray, scores: FloatArray) -> IntArray:
-    """Rows of (`B`, `S`) by falling score; NaN last, ties in the order given."""
-    return np.asarray(slots[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")], dtype=np.int64)
+    """Rows of (`B`, `S`) by falling score, ties in the order given."""
+    return np.asarray(slots[np.argsort(-scores, kind="stable")], dtype=np.int64)

@@ -10,38 +10,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.generate.base import Generator
 from orchestrator.space.base import Space
 
 ENTRY_POINTS = "devicenag.generators"
-
-
-class GeneratorConfig(BaseModel):
-    """Which generator, how many architectures a round, and the generator's own options beside them."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    kind: str = "random"
-    pool: int = Field(256, ge=1, le=100_000, description="architectures proposed a round")
-    checkpoint: Path | None = Field(None, description="the generator's weights; default: those of the package")
-
-    @model_validator(mode="after")
-    def _checked(self) -> Self:
-        problems = _problems(self.kind, self.options())
-        if problems:
-            raise ValueError("; ".join(f"{p.field}: got {p.got!r}; allowed: {p.allowed}" for p in problems))
-        return self
-
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments of the generator's constructor."""
-        weights = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
-        return {**(self.model_extra or {}), **weights}
+_NOT_OPTIONS = frozenset({"kind", "pool"})  # the pool's size is the campaign's business: `Request.count`
 
 
 def _random() -> type[Generator]:
@@ -50,7 +28,23 @@ def _random() -> type[Generator]:
     return RandomGenerator
 
 
-_LOADERS: dict[str, Callable[[], type[Generator]]] = {"random": _random}
+def _evolution() -> type[Generator]:
+    from orchestrator.generate.evolution import RegularizedEvolution
+
+    return RegularizedEvolution
+
+
+def _diffusion_nag() -> type[Generator]:
+    from orchestrator.generate.diffusion_nag.generator import DiffusionNAG
+
+    return DiffusionNAG
+
+
+_LOADERS: dict[str, Callable[[], type[Generator]]] = {
+    "diffusion_nag": _diffusion_nag,
+    "random": _random,
+    "regularized_evolution": _evolution,
+}
 
 
 def generator_kinds() -> tuple[str, ...]:
@@ -58,7 +52,7 @@ def generator_kinds() -> tuple[str, ...]:
     return tuple(sorted({*_LOADERS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
 
 
-def make_generator(config: GeneratorConfig | Mapping[str, Any], space: Space) -> Generator:
+def make_generator(config: Mapping[str, Any], space: Space) -> Generator:
     """The generator that a configuration such as `{"kind": "random", "pool": 256}` describes.
 
     A generator that starts from another's proposal takes that one's configuration as its option `start`.
@@ -71,11 +65,8 @@ def make_generator(config: GeneratorConfig | Mapping[str, Any], space: Space) ->
         ConfigError: An unknown kind, or unknown or wrong options: all of them at once.
         CheckpointError: The generator's weights cannot be used.
     """
-    if isinstance(config, GeneratorConfig):
-        kind, options = config.kind, config.options()
-    else:
-        kind = str(config.get("kind"))
-        options = {name: value for name, value in config.items() if name not in ("kind", "pool") and value is not None}
+    kind = str(config.get("kind"))
+    options = {name: value for name, value in config.items() if name not in _NOT_OPTIONS}
     problems = _problems(kind, options)
     if problems:
         raise ConfigError("generator", problems)
@@ -90,7 +81,7 @@ def _problems(kind: str, options: Mapping[str, Any], at: str = "generator") -> l
     problems: list[Problem] = []
     allowed = inspect.signature(_load(kind)).parameters
     if "start" in allowed and isinstance(start := options.get("start"), Mapping):
-        rest = {name: value for name, value in start.items() if name not in ("kind", "pool")}
+        rest = {name: value for name, value in start.items() if name not in _NOT_OPTIONS}
         problems += _problems(str(start.get("kind")), rest, f"{at}.start")
         options = {name: value for name, value in options.items() if name != "start"}
     try:

@@ -1,0 +1,200 @@
+"""The DiffusionNAG generator: score network, sampler and guidance put together."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from orchestrator.generate.base import CountedUtility, Proposal, Request, Utility
+from orchestrator.generate.pool import best_first, distinct, keys, score, top_up, width
+from orchestrator.space.base import IntArray, Space
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from orchestrator.generate.diffusion_nag.sampler import Denoiser
+
+_SMALLEST_BATCH = 8
+_BATCH = 64  # samples of a guided round: later rounds start from the best of the earlier ones
+_CALLS_PER_SAMPLE = 10  # about as many different architectures does one guided sample meet on its way
+_BEST_MET = 16  # architectures that count as elites beside the request's own
+_MAX_ROUNDS = 32  # where samples collapse onto few architectures, the budget would last for ever
+_TOP_UP_ROUNDS = 8  # of sampling, before what is missing is drawn uniformly
+
+
+class DiffusionNAG:
+    """Samples architectures from a score network, steered by the utility's gradient (An et al., ICLR 2024).
+
+    Guided, it samples in rounds until its calls are spent, and returns the best architectures that the denoised
+    estimates met on their way (`guidance`); the rounds after the first start partly from re-noised elites, which is
+    local search in the form of diffusion. A utility without a gradient ranks plain samples. Unguided, it samples.
+
+    >>> from orchestrator.space.nasbench201 import NASBench201
+    >>> DiffusionNAG(NASBench201()).propose(Request(count=4, seed=1)).slots.shape
+    (4, 6)
+    """
+
+    name = "diffusion_nag"
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        checkpoint: Path | None = None,
+        sampler: Literal["ancestral", "dpmpp_2m"] = "ancestral",
+        steps: Annotated[int, Field(ge=2, le=1000)] = 20,
+        calls_per_architecture: Annotated[int, Field(ge=1)] = 4,
+        strength: Annotated[tuple[float, float], Field(description="weakest and strongest guidance")] = (3.0, 12.0),
+        elite_share: Annotated[float, Field(ge=0, le=1)] = 0.5,
+        elite_start: Annotated[float, Field(gt=0, le=1)] = 0.6,
+    ) -> None:
+        """Args:
+        space: Where to propose from.
+        checkpoint: The score network; None for the one that ships with the package.
+        sampler: How the reverse process is solved.
+        steps: `T`, denoiser evaluations of one sample.
+        calls_per_architecture: With a utility, architectures evaluated for each one returned.
+        strength: Range of the guidance strength w, drawn log-uniformly for each sample.
+        elite_share: Share of the samples that start from re-noised elites, where there are any.
+        elite_start: Time t in (0, 1] up to which elites are re-noised; 1 forgets them.
+
+        Raises:
+            CheckpointError: The score network cannot be used.
+        """
+        # Torch is imported here and below, not above, so that options can be checked without loading it.
+        from orchestrator.generate.diffusion_nag.checkpoint import load_checkpoint, shipped_checkpoint
+
+        self.space = space
+        self.checkpoint = load_checkpoint(checkpoint or shipped_checkpoint(space), space)
+        self._sampler = sampler
+        self._steps = steps
+        self._calls_per_architecture = calls_per_architecture
+        self._strength = strength
+        self._elite_share = elite_share
+        self._elite_start = elite_start
+
+    def propose(self, request: Request) -> Proposal:
+        """`count` different architectures, best first where there is a utility."""
+        import torch
+
+        started = time.perf_counter()
+        generator = torch.Generator().manual_seed(request.seed)
+        calls = 0
+        if request.utility is None:
+            raw, slots = self._unguided(request, generator)
+        elif request.utility.differentiable:
+            raw, slots, calls = self._guided(request, request.utility, generator)
+        else:
+            raw, slots, calls = self._ranked(request, request.utility, generator)
+        slots = top_up(self.space, slots, request.count, np.random.default_rng(request.seed))
+        validity, uniqueness, novelty = self._quality(raw)
+        return Proposal(slots, validity, calls, time.perf_counter() - started, uniqueness, novelty)
+
+    def _unguided(self, request: Request, generator: torch.Generator) -> tuple[Tensor, IntArray]:
+        """The first `count` samples as they are, and distinct architectures, sampled on until there are enough."""
+        raw = self._sample(request.count, request.elites, generator)
+        slots = distinct(self._project(raw))
+        for _ in range(_TOP_UP_ROUNDS):
+            if len(slots) >= request.count:
+                break
+            more = self._sample(2 * (request.count - len(slots)), request.elites, generator)
+            slots = distinct(np.concatenate([slots, self._project(more)]))
+        return raw, slots
+
+    def _guided(self, request: Request, utility: Utility, generator: torch.Generator) -> tuple[Tensor, IntArray, int]:
+        """Samples, the best architectures that they met on their way, and how many were evaluated."""
+        import torch
+
+        from orchestrator.generate.diffusion_nag.guidance import Memory, guide
+
+        memory = Memory(utility, self.space, self._budget(request.count))
+        batch = min(max(memory.budget // _CALLS_PER_SAMPLE, _SMALLEST_BATCH), _BATCH)
+        low, high = np.log(self._strength)
+        raw: list[Tensor] = []
+        for _ in range(_MAX_ROUNDS):
+            met = memory.calls
+            strengths = (low + (high - low) * torch.rand(batch, generator=generator)).exp()
+            guided = guide(self._denoise, memory, self.space, strengths, self.checkpoint.sde.sigma_min)
+            best = memory.best(_BEST_MET)
+            elites = np.concatenate([request.elites, best]) if len(request.elites) else best
+            raw.append(self._sample(batch, elites, generator, guided))
+            if memory.exhausted or memory.calls == met:
+                break
+        return torch.cat(raw), memory.best(request.count), memory.calls
+
+    def _ranked(self, request: Request, utility: Utility, generator: torch.Generator) -> tuple[Tensor, IntArray, int]:
+        """Plain samples, best first, and how many were evaluated: all that a utility without a gradient allows."""
+        raw = self._sample(self._budget(request.count), request.elites, generator)
+        slots = distinct(self._project(raw))
+        counted = CountedUtility(utility)
+        return raw, best_first(slots, score(counted, slots, self.space)), counted.calls
+
+    def _budget(self, count: int) -> int:
+        """Utility calls for `count` architectures; there is no use for more than the space has."""
+        wanted = count * self._calls_per_architecture
+        return wanted if self.space.size is None else min(wanted, self.space.size)
+
+    def _sample(
+        self, count: int, elites: IntArray, generator: torch.Generator, denoiser: Denoiser | None = None
+    ) -> Tensor:
+        """(`B`, `S`, `V`) samples, some from pure noise and, where there are elites, some from those re-noised.
+
+        Both kinds share a batch: samples from noise descend to the elites' noise level, where the others join.
+        """
+        import torch
+
+        from orchestrator.generate.diffusion_nag.sampler import SAMPLERS
+        from orchestrator.generate.diffusion_nag.sde import encode, perturb
+
+        sde, sample = self.checkpoint.sde, SAMPLERS[self._sampler]
+        renoised = round(self._elite_share * count) if len(elites) else 0
+        sigmas = sde.schedule(self._steps)
+        joining = min(round((1 - self._elite_start) * (self._steps - 1)), self._steps - 1) if renoised else 0
+        x = sde.prior((count - renoised, len(self.space.choices), width(self.space)), generator)
+        x = sample(denoiser or self._denoise, x, sigmas[: joining + 1], generator=generator)
+        if renoised:
+            chosen = torch.randint(len(elites), (renoised,), generator=generator)
+            x0 = encode(elites[chosen.numpy()], width(self.space))
+            x = torch.cat([x, perturb(x0, sigmas[joining].expand(renoised), generator)])
+        return sample(denoiser or self._denoise, x, sigmas[joining:], generator=generator)
+
+    def _denoise(self, x: Tensor, sigma: float) -> Tensor:
+        """E[x_0 | x_t] of (`B`, `S`, `V`)."""
+        import torch
+
+        with torch.no_grad():
+            denoised: Tensor = self.checkpoint.network(x, torch.full((len(x),), sigma))
+            return denoised
+
+    def _project(self, raw: Tensor) -> IntArray:
+        """(`B`, `S`) legal architectures nearest to the samples."""
+        return self.space.project(raw.double().numpy())
+
+    def _quality(self, raw: Tensor) -> tuple[float, float | None, float | None]:
+        """Validity before projection, uniqueness among the valid, novelty among the unique.
+
+        Valid as in DiffusionNAG: scaled back to [0, 1] and cut at 0.5, each slot names exactly one choice (and the
+        space calls the whole legal).
+        """
+        valid = ((raw >= 0).sum(dim=2) == 1).all(dim=1).numpy()
+        chosen = raw.argmax(dim=2).numpy()
+        valid &= self.space.is_legal(chosen)
+        if not valid.any():
+            return 0.0, None, None
+        unique = distinct(chosen[valid])
+        novelty = None
+        if self._trained_on is not None:
+            novelty = sum(key not in self._trained_on for key in keys(unique)) / len(unique)
+        return float(valid.mean()), len(unique) / int(valid.sum()), novelty
+
+    @cached_property
+    def _trained_on(self) -> frozenset[bytes] | None:
+        """Keys of the training set, where it can be made again."""
+        slots = self.checkpoint.training_set.architectures(self.space)
+        return None if slots is None else frozenset(keys(slots))
