@@ -18,17 +18,17 @@ from device_agent.errors import InfrastructureError
 
 Observability = Literal["full", "status", "none"]
 
-# Shell globs of the files that `parse_clusters` understands; `grep -s .` over them prints `PATH:CONTENT` lines.
-CPU_FILES = (
-    "/sys/devices/system/cpu/online",
-    "/sys/devices/system/cpu/cpu[0-9]*/cpu_capacity",
-    "/sys/devices/system/cpu/cpufreq/policy*/related_cpus",
-    "/sys/devices/system/cpu/cpufreq/policy*/cpuinfo_max_freq",
-    "/sys/devices/system/cpu/cpufreq/policy*/scaling_max_freq",
-    "/sys/devices/system/cpu/cpufreq/policy*/scaling_cur_freq",
-)
+_CPU = "/sys/devices/system/cpu"
+_CLOCKS = ("related_cpus", "cpuinfo_max_freq", "scaling_max_freq", "scaling_cur_freq")
 # Kernels before 4.3 have no policy folders, but the same files below each CPU.
-OLD_CPU_FILES = tuple(glob.replace("cpufreq/policy*", "cpu[0-9]*/cpufreq") for glob in CPU_FILES if "policy" in glob)
+_CPU_FILES = (
+    f"{_CPU}/online",
+    f"{_CPU}/cpu[0-9]*/cpu_capacity",
+    *(f"{_CPU}/cpufreq/policy*/{name}" for name in _CLOCKS),
+    *(f"{_CPU}/cpu[0-9]*/cpufreq/{name}" for name in _CLOCKS),
+)
+# Prints what `parse_clusters` reads, as PATH:CONTENT lines; ends with 2 because no phone has all of the files.
+CLUSTERS_COMMAND = ("sh", "-c", f"grep -sH . {' '.join(_CPU_FILES)}")
 
 # Temperature.TYPE_BCL_VOLTAGE, _CURRENT and _PERCENTAGE: values of the battery's current limiter, not temperatures.
 _NOT_TEMPERATURES = {6, 7, 8}
@@ -177,6 +177,9 @@ def parse_thermal(text: str) -> ThermalState:
 
     The HAL's current temperatures are used where they are listed; the cached ones may be hours old. Phones without
     the service (before Android 10) and with a dead HAL have the observability `none`.
+
+    Args:
+        text: Standard output and standard error; the latter says that there is no such service.
 
     Raises:
         StateUnreadable: Neither a status nor the word that there is no such service.
@@ -332,13 +335,13 @@ def parse_allowed_cpus(text: str) -> tuple[int, ...]:
 
 
 def parse_clusters(text: str) -> tuple[CpuCluster, ...]:
-    """Clusters from `PATH:CONTENT` lines of `CPU_FILES` or `OLD_CPU_FILES`, ordered by their first CPU.
+    """Clusters in the output of `CLUSTERS_COMMAND`, ordered by their first CPU.
 
     Raises:
         StateUnreadable: No cluster with its CPUs and its highest clock.
     """
     files = dict(re.findall(r"^(/sys/[^:\n]+):(.*?)\s*$", text, re.MULTILINE))
-    online_list = files.get("/sys/devices/system/cpu/online")
+    online_list = files.get(f"{_CPU}/online")
     online = None if online_list is None else set(parse_cpu_list(online_list))
     clusters: dict[tuple[int, ...], CpuCluster] = {}
     for path, content in files.items():
@@ -349,7 +352,7 @@ def parse_clusters(text: str) -> tuple[CpuCluster, ...]:
         cpus = tuple(cpu for cpu in parse_cpu_list(content) if online is None or cpu in online)
         if not cpus:  # the whole cluster is offline
             continue
-        capacity = files.get(f"/sys/devices/system/cpu/cpu{cpus[0]}/cpu_capacity", "")
+        capacity = files.get(f"{_CPU}/cpu{cpus[0]}/cpu_capacity", "")
         clusters[cpus] = CpuCluster(
             cpus=cpus,
             max_khz=max_khz,

@@ -67,7 +67,7 @@ _LAUNCH_RULES = (
         "the runner is built for another kind of processor",
     ),
     _rule(r"CANNOT LINK EXECUTABLE", "infrastructure", "runner_broken", "the runner's libraries are not on the device"),
-    _rule(r"taskset: .*(?:affinity|bad mask)", "infrastructure", "affinity_refused", "the processors cannot be chosen"),
+    _rule(r"taskset: .*(?:affinity|mask)", "infrastructure", "affinity_refused", "the processors cannot be chosen"),
     _rule(r"[Pp]ermission denied|Text file busy", "infrastructure", "not_executable", "the runner may not be executed"),
     _rule(
         r"not found\s*$|No such file or directory\s*$",

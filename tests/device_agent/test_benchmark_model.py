@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agent import runner_failures
 from device_agent.benchmark_model import command, deadline_s, max_secs, parse, runs_for
 from device_agent.errors import WrongRequest
 from device_agent.runner_failures import error_of
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, Failure
+from tests.device_agent.models import edited, small_artifact
 
+RUNNER = Path(runner_failures.__file__).with_name("runner.py")
 LOGS = Path(__file__).parents[3] / "shared" / "data" / "benchmark_logs"
 PLAN = MeasurementPlan(min_runs=50, warmup_runs=1)
 
@@ -241,6 +247,7 @@ SHELL = "/system/bin/sh: ./benchmark_model: "
         (126, "", "", "infrastructure not_executable"),
         (1, "", 'CANNOT LINK EXECUTABLE "./b": library "libfoo.so" not found', "infrastructure runner_broken"),
         (1, "", "taskset: failed to set pid 4711's affinity: Invalid argument", "infrastructure affinity_refused"),
+        (1, "", "taskset: failed to set mask 100000: Invalid argument", "infrastructure affinity_refused"),
         (139, "Unable to load external delegate from : /d/Q.so", "", "infrastructure delegate_library_missing"),
         (0, "Unconsumed cmdline flags: --require_full_delegation=true\n" + NEW, "", "user unsupported_flags"),
         (0, "", "", "infrastructure truncated_output"),
@@ -438,6 +445,38 @@ def test_any_text_and_exit_code_give_a_failure(stdout: str, stderr: str, exit_co
 @given(st.integers(-70, 300).filter(bool), st.sampled_from(SOURCES))
 def test_a_number_never_comes_from_a_run_that_failed(exit_code: int, source: str) -> None:
     assert isinstance(parse(source, "", exit_code, PLAN), Failure)
+
+
+# The runner for Linux hosts, which has the same command line and output -------------------------------------------
+
+
+def run(plan: MeasurementPlan, model: Path, runs: int) -> Block | Failure:
+    argv = command(sys.executable, str(model), plan, runs=runs)
+    argv.insert(argv.index(sys.executable) + 1, str(RUNNER))
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=deadline_s(plan), check=False)
+    return parse(done.stdout, done.stderr, done.returncode, plan, runs=runs)
+
+
+def test_a_real_process_is_measured(tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(small_artifact().data)
+    plan = MeasurementPlan(warmup_runs=2, warmup_seconds=0, affinity=(min(os.sched_getaffinity(0)),))
+    result = run(plan, model, 25)
+    assert isinstance(result, Block), result
+    assert (result.runs, result.statistic, result.conditions["delegate_coverage"]) == (25, "median", "full")
+    fallback = run(replace(plan, delegate="gpu"), model, 25)
+    assert isinstance(fallback, Failure)
+    assert (fallback.kind, fallback.code) == ("model", "delegate_fallback")
+
+
+def test_a_real_process_fails_for_a_reason(tmp_path: Path) -> None:
+    corrupt, foreign = tmp_path / "corrupt.tflite", tmp_path / "foreign.tflite"
+    corrupt.write_bytes(small_artifact().data[:100])
+    foreign.write_bytes(edited(small_artifact(), custom_operator="Foo").data)
+    failures = [run(PLAN, model, 25) for model in (corrupt, foreign, tmp_path / "missing.tflite")]
+    assert [item.code for item in failures if isinstance(item, Failure)] == [
+        *("model_refused", "unsupported_operator", "model_missing"),
+    ]
 
 
 # Real logs ------------------------------------------------------------------------------------------------------
