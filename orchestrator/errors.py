@@ -7,6 +7,7 @@ NagError                     message and hint; `exit_code` is what the command l
 ├── IllegalArchitecture      a string or vector that is not in the space                    (2)
 ├── RunFolderBusy            another process owns the run folder                            (2)
 ├── RunFolderError           the run folder cannot be read, written or continued            (2)
+├── ExportError              nothing can be exported: nothing feasible, or a broken artifact (1)
 └── ObjectiveFailed          accuracy of one candidate could not be had (kept as a failure of the candidate)
 """
 
@@ -69,6 +70,12 @@ class RunFolderBusy(NagError):
 
 class RunFolderError(NagError):
     """The run folder cannot be read, written or continued."""
+
+
+class ExportError(NagError):
+    """A run has nothing to export, or what would be exported does not work."""
+
+    exit_code = 1
 
 
 class ObjectiveFailed(NagError):
