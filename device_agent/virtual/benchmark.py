@@ -81,10 +81,12 @@ def _disturbed(call: Call, fault: Fault | None) -> Iterator[None]:
         timer.daemon = True
         timer.start()
     call.phone.thermal.start()
+    call.phone.activity.start()
     try:
         yield
     finally:
         call.phone.thermal.stop()
+        call.phone.activity.stop()
         if timer is not None and fault is not None:
             timer.cancel()
             if not happened.is_set():

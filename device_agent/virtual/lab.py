@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import tempfile
 from collections.abc import Sequence
@@ -13,11 +14,14 @@ from typing import Self
 
 from device_agent.adb import AdbClient
 from device_agent.adb_errors import AdbServerLost
+from device_agent.adb_wire import Deadline
+from device_agent.errors import CommandTimeout
 from device_agent.virtual.phone import VirtualPhone
 from device_agent.virtual.profile import PROFILES, PhoneProfile
 from device_agent.virtual.server import PrivateAdbServer
 
 READY_TIMEOUT_S = 30.0
+CONNECT_AGAIN_S = 1.0
 
 
 class VirtualLab:
@@ -59,6 +63,10 @@ class VirtualLab:
             for number, profile in zip(range(count), itertools.cycle(kinds), strict=False)
         )
 
+        for phone in self.phones:
+            # The server keeps TCP phones listed as offline; those on USB are gone the moment the cable is.
+            phone.on_unplug = functools.partial(self._forget, phone)
+
     @property
     def port(self) -> int:
         """The adb server's port."""
@@ -95,16 +103,18 @@ class VirtualLab:
         """Connect phones (by default all) to the server and wait until they are in state `device`."""
 
         def join(phone: VirtualPhone) -> None:
-            self.client.connect(phone.serial)
-            self.client.wait_for_state(phone.serial, "device", READY_TIMEOUT_S)
+            deadline = Deadline(READY_TIMEOUT_S)
+            while True:
+                # A connection made while the server still clears away the one before may be cleared away with it.
+                self.client.connect(phone.serial)
+                try:
+                    return self.client.wait_for_state(phone.serial, "device", CONNECT_AGAIN_S)
+                except CommandTimeout:
+                    if deadline.passed:
+                        raise
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(join, phones or self.phones))
-
-    def unplug(self, phone: VirtualPhone) -> None:
-        """Pull a phone's cable; the server forgets it, as it does with USB phones."""
-        phone.unplug()
-        self.client.disconnect(phone.serial)
 
     def replug(self, phone: VirtualPhone) -> None:
         """Plug a phone in again and wait until it is there."""
@@ -114,19 +124,23 @@ class VirtualLab:
     def heal(self, phone: VirtualPhone) -> None:
         """Undo every fault of a phone and wait until it is there."""
         phone.heal()
-        self.client.disconnect(phone.serial)
+        self._forget(phone)
         self.connect(phone)
 
     def stop(self) -> None:
         """End everything; idempotent."""
-        with contextlib.suppress(AdbServerLost):
-            for phone in self.phones:
-                self.client.disconnect(phone.serial)
+        for phone in self.phones:
+            self._forget(phone)
         for phone in self.phones:
             phone.stop()
         self.server.stop()
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    def _forget(self, phone: VirtualPhone) -> None:
+        with contextlib.suppress(AdbServerLost, CommandTimeout):
+            self.client.disconnect(phone.serial)
+            self.client.wait_for_state(phone.serial, "absent", CONNECT_AGAIN_S)
 
     def __enter__(self) -> Self:
         self.start()

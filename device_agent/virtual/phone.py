@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Importing the modules of commands puts the commands into the table.
 from device_agent.virtual import android, toybox, toybox_processes  # noqa: F401
+from device_agent.virtual.activity import Activity
 from device_agent.virtual.benchmark import execute_file
 from device_agent.virtual.command import Call
 from device_agent.virtual.daemon import Daemon, DaemonStream
@@ -48,7 +49,8 @@ class VirtualPhone:
         seed: Of the noise.
 
     Attributes:
-        files, processes, thermal, faults: Its parts.
+        files, processes, thermal, activity, faults: Its parts.
+        on_unplug: Called when the cable is pulled.
         settings: Namespace -> name -> value.
         battery: `level`, `temp_c`, `status`.
         fixed_performance, awake, thermal_overridden, battery_overridden: Switches that commands turn.
@@ -60,6 +62,7 @@ class VirtualPhone:
         self.name = name
         self.processes = ProcessTable(profile.cpus)
         self.thermal = ThermalModel(profile.thermal)
+        self.activity = Activity()
         self.faults = FaultBox()
         self.files = FileSystem(root, LinuxFiles(self), profile.storage_bytes)
         self.settings = copy.deepcopy(_FACTORY_SETTINGS)
@@ -73,10 +76,10 @@ class VirtualPhone:
         self.answering = threading.Event()
         self.answering.set()
         self.daemon = Daemon(self)
+        self.on_unplug: Callable[[], None] | None = None
         self._random = random.Random(seed)
         self._boot_s = time.monotonic() - _UPTIME_AT_START_S
         self._clock_offset_s = 0.0
-        self._boots = 0
 
     # Life -------------------------------------------------------------------------------------------------------
 
@@ -132,6 +135,8 @@ class VirtualPhone:
         """Pull the cable. What runs on the phone ends, as when a hub cuts the power."""
         self.daemon.stop()
         self.processes.kill_all()
+        if self.on_unplug is not None:
+            self.on_unplug()
 
     def replug(self) -> None:
         """Plug it in again, on the same port."""
@@ -142,7 +147,6 @@ class VirtualPhone:
         self.daemon.drop_links()
         self.processes.kill_all()
         self._boot_s = time.monotonic()
-        self._boots += 1
         self.fixed_performance = False
         self.thermal_overridden = False
         self.thermal.force(None)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from device_agent.virtual.command import COMMANDS, SIGNAL_NAMES, Buffer, Call, Streams, Writer, command, nothing
 from device_agent.virtual.expansion import Expansion
 from device_agent.virtual.processes import Killed, VirtualProcess
+from device_agent.virtual.protocol import LinkClosed
 from device_agent.virtual.syntax import ShellSyntaxError, parse
 from device_agent.virtual.tree import (
     AndOr,
@@ -118,7 +119,7 @@ class Shell:
         def work() -> None:
             try:
                 shell._and_or(item, replace(streams, stdin=nothing))
-            except (Killed, ShellExit):
+            except (Killed, ShellExit, LinkClosed):  # the last one: nobody reads its output any more
                 return
             finally:
                 self.phone.processes.reap(child)
@@ -292,6 +293,10 @@ class Shell:
         self.cwd = target
         return 0
 
+    def _pwd(self, arguments: tuple[str, ...], streams: Streams) -> int:
+        streams.stdout(self.cwd.encode() + b"\n")
+        return 0
+
     def _exit(self, arguments: tuple[str, ...], streams: Streams) -> int:
         raise ShellExit(int(arguments[0]) & 255 if arguments and arguments[0].isdigit() else self._code)
 
@@ -335,6 +340,7 @@ class Shell:
 
 _BUILTINS: dict[str, Callable[[Shell, tuple[str, ...], Streams], int]] = {
     "cd": Shell._cd,
+    "pwd": Shell._pwd,
     "exit": Shell._exit,
     "exec": Shell._exec,
     "export": Shell._export,

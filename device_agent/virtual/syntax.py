@@ -110,7 +110,8 @@ class _Lexer:
                 self._double_quoted(parts)
             self._at += 1
         elif character == "\\":
-            parts.append(Text(self._text[self._at : self._at + 1], True))
+            following = self._text[self._at : self._at + 1]
+            parts.append(Text("" if following == "\n" else following, following != "\n"))
             self._at += 1
         elif character == "$":
             parts.append(self._dollar(False))

@@ -30,12 +30,13 @@ def _echo(call: Call) -> int:
 
 @command("printf")
 def _printf(call: Call) -> int:
-    if not call.arguments:
-        return call.complain("not enough arguments")
-    text = call.arguments[0].replace("\\n", "\n").replace("\\t", "\t")
-    values = iter(call.arguments[1:])
-    call.streams.stdout(re.sub(r"%[sd]", lambda _: next(values, ""), text).replace("%%", "%").encode())
-    return 0
+    form, values = call.arguments[0].replace("\\n", "\n").replace("\\t", "\t"), list(call.arguments[1:])
+    while True:
+        before = len(values)
+        text = re.sub(r"%[sd]", lambda _: values.pop(0) if values else "", form)
+        call.streams.stdout(text.replace("%%", "%").encode(errors="surrogateescape"))
+        if not values or len(values) == before:  # the format is used again for the values that are left
+            return 0
 
 
 @command("cat")

@@ -1,0 +1,61 @@
+"""A lab of virtual phones behind the real adb server, shared by all tests of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from device_agent.adb import AdbPhone
+from device_agent.virtual import PROFILES, VirtualLab, VirtualPhone
+
+TEMPORARY = "/data/local/tmp"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A virtual phone, and how our own code sees it."""
+
+    lab: VirtualLab
+    virtual: VirtualPhone
+    adb: AdbPhone
+
+    @property
+    def left_running(self) -> list[str]:
+        """Command lines of what runs on the phone."""
+        return [" ".join(process.words) for process in self.virtual.processes.listing()]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[VirtualLab]:
+    """A phone of today, another one, and one with Android 6."""
+    with VirtualLab(3, [PROFILES["virtual8"], PROFILES["virtual6"], PROFILES["virtual1"]]) as lab:
+        yield lab
+
+
+def _pair(lab: VirtualLab, number: int) -> Iterator[Pair]:
+    virtual = lab.phones[number]
+    yield Pair(lab, virtual, lab.client.phone(virtual.serial))
+    virtual.processes.kill_all()
+    lab.heal(virtual)
+    for name in virtual.files.names(TEMPORARY):
+        virtual.files.remove(f"{TEMPORARY}/{name}")
+
+
+@pytest.fixture
+def phone(lab: VirtualLab) -> Iterator[Pair]:
+    """A phone of today."""
+    yield from _pair(lab, 0)
+
+
+@pytest.fixture
+def old_phone(lab: VirtualLab) -> Iterator[Pair]:
+    """A phone with Android 6: no exit codes, one merged stream."""
+    yield from _pair(lab, 2)
+
+
+@pytest.fixture(params=[0, 2], ids=["android14", "android6"])
+def any_phone(lab: VirtualLab, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Both of them."""
+    yield from _pair(lab, request.param)
