@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shlex
 import shutil
@@ -109,8 +108,11 @@ class CommandObjective:
             env={**os.environ, JOB_VARIABLE: str(description)},
             start_new_session=True,  # Ctrl-C is for the campaign, which then closes its objectives
         )
-        with process:  # whatever happens, the end of its stdin makes the supervisor kill the program
-            return self._wait(process, job, folder)
+        with process:
+            try:
+                return self._wait(process, job, folder)
+            finally:
+                _order(process, supervisor.KILL)  # the end of stdin would do, but a forked child may hold it open
 
     def _wait(self, process: subprocess.Popen[bytes], job: AccuracyJob, folder: Path) -> int:
         deadline = time.monotonic() + self._config.timeout_s
@@ -139,16 +141,17 @@ class CommandObjective:
         lines = _tail(folder / "command.stdout").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "")
         try:
-            output = json.loads(last)
-        except ValueError:
+            output = json.loads(last, parse_constant=str)  # NaN as text, which is no number
+            json.dumps(output, allow_nan=False)  # 1e999 is infinite, and details must be JSON
+        except (ValueError, RecursionError):
             output = None
         if not isinstance(output, dict) or "accuracy" not in output:
             self._fail(f"printed no accuracy: its last line is {last[:200]!r}", folder, code="command_output")
         accuracy, error = output["accuracy"], output.get("standard_error")
-        if not _is_number(accuracy) or not 0 <= accuracy <= 100:
+        if not _is_percent(accuracy):
             self._fail(f"printed accuracy {accuracy!r}; allowed: 0..100 (percent)", folder, code="command_output")
-        if error is not None and (not _is_number(error) or error < 0):
-            self._fail(f"printed standard_error {error!r}; allowed: 0 or more", folder, code="command_output")
+        if error is not None and not _is_percent(error):
+            self._fail(f"printed standard_error {error!r}; allowed: 0..100 (percent)", folder, code="command_output")
         output["accuracy"] = float(accuracy)
         output["standard_error"] = None if error is None else float(error)
         if output.get("weights") is not None:
@@ -207,5 +210,5 @@ def _tail(path: Path) -> str:
         return ""
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_percent(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100

@@ -4,9 +4,9 @@ the standard library.
     python -I -S supervisor.py JOB STDOUT STDERR PROGRAM [ARGUMENT...]
 
 The program gets the file JOB as its standard input, its output goes to files, and it leads a process group of its own.
-Bytes on this process' stdin are orders about the whole group: `s` stop, `c` continue; each is answered with the same
-byte on stdout once it has been carried out. At the end of stdin, which also comes when the parent is killed, the group
-is killed. The exit status is the program's; death by signal N is reported as 128 + N, as shells do.
+Bytes on this process' stdin are orders about the whole group: `s` stop, `c` continue, each answered with the same byte
+on stdout once it has been carried out, and `k` kill. The end of stdin, which also comes when the parent is killed, is
+as good as `k`. The exit status is the program's; death by signal N is reported as 128 + N, as shells do.
 
 A process between is better than `PR_SET_PDEATHSIG` set after a fork: it is safe in a threaded parent, takes the
 program's children along, and is the program's parent, so no group number is signalled after it has been given away.
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 
-STOP, CONTINUE = b"s", b"c"
+STOP, CONTINUE, KILL = b"s", b"c", b"k"
 NOT_STARTED = 127
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
             errors.flush()
             os._exit(NOT_STARTED)
     threading.Thread(target=_leave_with, args=(program,), daemon=True).start()
-    while order := os.read(sys.stdin.fileno(), 1):
+    while (order := os.read(sys.stdin.fileno(), 1)) in (STOP, CONTINUE):
         _signal_group(program.pid, signal.SIGSTOP if order == STOP else signal.SIGCONT)
         if order == STOP:
             _await_stop(program.pid)

@@ -25,7 +25,7 @@ from profiling.weights import save_weights
 WEIGHTS_FILE = "weights.safetensors"
 
 _WARMUP = 0.1  # share of the steps in which the learning rate rises: high rates from the start diverge
-_EVALUATION_BATCH = 256
+_EVALUATION_BATCH = 128  # a second or so at most between two calls of yield_host
 
 
 class TrainingObjective:

@@ -104,8 +104,11 @@ class TestCommandObjective(ObjectiveContract):
             (("echo", "accuracy: 91"), "command_output", "last line is 'accuracy: 91'"),
             (("echo", "[91]"), "command_output", "printed no accuracy"),
             (("echo", '{"score": 91}'), "command_output", "printed no accuracy"),
-            (("echo", '{"accuracy": NaN}'), "command_output", "accuracy nan; allowed: 0..100"),
+            (("echo", '{"accuracy": NaN}'), "command_output", "accuracy 'NaN'; allowed: 0..100"),
             (("echo", '{"accuracy": 100.5}'), "command_output", "accuracy 100.5; allowed: 0..100"),
+            (("echo", '{"accuracy": 1e999}'), "command_output", "printed no accuracy"),
+            (("echo", '{"accuracy": 1' + "0" * 400 + "}"), "command_output", "allowed: 0..100"),
+            (("sh", "-c", "yes [ | head -20000 | tr -d '\\n'"), "command_output", "printed no accuracy"),
             (("echo", '{"accuracy": true}'), "command_output", "accuracy True; allowed"),
             (("echo", '{"accuracy": "91"}'), "command_output", "accuracy '91'; allowed"),
             (("echo", '{"accuracy": 91, "standard_error": -1}'), "command_output", "standard_error -1; allowed"),
@@ -121,6 +124,13 @@ class TestCommandObjective(ObjectiveContract):
         assert failure.value.code == code
         assert failure.value.hint
         assert not failure.value.retry
+
+    def test_a_program_that_cannot_start(self, tmp_path: Path, make_job: JobMaker) -> None:
+        program = tmp_path / "program"
+        program.write_bytes(b"\x7fELF, but not really")
+        program.chmod(0o755)
+        with pytest.raises(ObjectiveFailed, match=r"(?s)status 127.*Exec format error"):
+            CommandObjective(CommandConfig(argv=(str(program),))).evaluate(make_job(SPACE.at(0)))
 
     def test_the_last_line_counts(self, make_job: JobMaker) -> None:
         code = "yes noise | head -200000; echo '{\"accuracy\": 90}'; echo '{\"accuracy\": 50}'; echo"
