@@ -99,7 +99,7 @@ _REFUSALS: tuple[tuple[str, type[DeviceError], str], ...] = (
     ("offline", DeviceOffline, "plug the phone in again, or reboot it"),
     ("still connecting", DeviceOffline, "wait a few seconds for the connection"),
     ("not found", DeviceNotFound, "`nag devices` lists what the adb server sees"),
-    ("no devices", DeviceNotFound, "`nag devices` lists what the adb server sees"),
+    ("no device", DeviceNotFound, "`nag devices` lists what the adb server sees"),
     ("unknown host service", DeviceNotFound, "`nag devices` lists what the adb server sees"),
 )
 

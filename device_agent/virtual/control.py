@@ -23,6 +23,8 @@ from device_agent.virtual.faults import Fault
 from device_agent.virtual.lab import VirtualLab
 from device_agent.virtual.phone import VirtualPhone
 
+_PHONE_VERBS = frozenset({"inject", "unplug", "replug", "heal", "reboot"})
+
 
 class ControlServer:
     """Listens for control of a lab.
@@ -82,7 +84,7 @@ def _answer(lab: VirtualLab, line: bytes) -> dict[str, Any]:
 
 
 def _do(lab: VirtualLab, request: dict[str, Any]) -> dict[str, Any]:
-    verb = request.pop("do")
+    verb = request.pop("do", "nothing")
     if verb == "status":
         return {"adb_port": lab.port, "adb_pid": lab.server.pid, "phones": [_status(phone) for phone in lab.phones]}
     if verb == "kill_server":
@@ -92,18 +94,19 @@ def _do(lab: VirtualLab, request: dict[str, Any]) -> dict[str, Any]:
         lab.server.start()
         lab.connect()
         return {}
-    phone = lab.phone(request.pop("phone"))
-    actions = {"unplug": phone.unplug, "reboot": phone.reboot}
+    if verb not in _PHONE_VERBS:
+        raise ValueError(f"unknown request {verb!r}")
+    phone = lab.phone(str(request.pop("phone", "")))
     if verb == "inject":
         phone.inject(Fault(**request))
+    elif verb == "unplug":
+        phone.unplug()
     elif verb == "replug":
         lab.replug(phone)
     elif verb == "heal":
         lab.heal(phone)
-    elif verb in actions:
-        actions[verb]()
     else:
-        raise ValueError(f"unknown request {verb!r}")
+        phone.reboot()
     return {}
 
 

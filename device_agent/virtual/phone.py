@@ -265,5 +265,5 @@ class VirtualPhone:
         if options[0] != "shell" or not text:
             return None
         if "v2" in options and self.profile.shell_v2:
-            return lambda stream: serve_v2(self, text, stream, raw="raw" in options)
+            return lambda stream: serve_v2(self, text, stream, raw="pty" not in options)
         return lambda stream: serve_plain(self, text, stream, terminal=not self.profile.shell_v2)

@@ -92,7 +92,7 @@ def fixed_output(graph: str, latency_ms: float, runs: int) -> str:
     return (
         f"INFO: STARTING!\nINFO: Graph: [{graph}]\nINFO: Loaded model {graph}\nINFO: Initialized session in 1ms.\n"
         "INFO: Running benchmark for at least 1 iterations and at least 0 seconds but terminate if exceeding 150 "
-        f"seconds.\nINFO: count=1 curr={us}\n\n"
+        f"seconds.\nINFO: count=1 curr={us} p5={us} median={us} p95={us}\n\n"
         f"INFO: Running benchmark for at least {runs} iterations and at least 0 seconds but terminate if exceeding 150 "
         f"seconds.\nINFO: count={runs} {statistics}\n\n"
         f"INFO: Inference timings in us: Init: 1000, First inference: {us}, Warmup (avg): {us}, Inference (avg): {us}\n"

@@ -49,7 +49,7 @@ def serve_v2(phone: VirtualPhone, text: str, stream: DaemonStream, *, raw: bool)
             if identifier == SHELL_STDIN:
                 data += payload
 
-    errors = _packets(stream, SHELL_STDERR if raw else SHELL_STDOUT)  # without raw there is a terminal: one stream
+    errors = _packets(stream, SHELL_STDERR if raw else SHELL_STDOUT)  # a terminal has one stream
     code = _run(phone, text, stream, Streams(_packets(stream, SHELL_STDOUT), errors, stdin))
     stream.write(shell_packet(SHELL_EXIT, bytes([code & 255])))
 

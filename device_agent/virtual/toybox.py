@@ -81,7 +81,7 @@ def _grep(call: Call) -> int:
     pattern = re.compile(re.escape(operands[0]) if "F" in letters else operands[0], re.IGNORECASE * ("i" in letters))
     names = operands[1:] or ("-",)
     with_name = "H" in letters or (len(names) > 1 and "h" not in letters)
-    found, code = 0, 1
+    found, code = 0, 0
     for name in names:
         try:
             data = call.streams.stdin() if name == "-" else call.phone.files.read(call.path(name), call.process.pid)
@@ -97,7 +97,7 @@ def _grep(call: Call) -> int:
                     call.print(f"{name}:{line}" if with_name else line)
     if "c" in letters:
         call.print(str(found))
-    return 0 if found else code
+    return code or int(not found)
 
 
 @command("ls")

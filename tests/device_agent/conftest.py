@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -59,3 +61,11 @@ def old_phone(lab: VirtualLab) -> Iterator[Pair]:
 def any_phone(lab: VirtualLab, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Both of them."""
     yield from _pair(lab, request.param)
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for something that nobody announces."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        threading.Event().wait(0.01)

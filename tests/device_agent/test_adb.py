@@ -35,7 +35,7 @@ from device_agent.adb_wire import SHELL_STDOUT
 from device_agent.errors import CommandTimeout, DeviceError, RunnerBroken
 from device_agent.virtual import Fault, VirtualLab
 from device_agent.virtual.server import PrivateAdbServer
-from tests.device_agent.conftest import TEMPORARY, Pair
+from tests.device_agent.conftest import TEMPORARY, Pair, until
 
 SCRIPT = ["sh", "-c"]
 
@@ -154,7 +154,7 @@ class TestDeadlines:
         assert time.monotonic() - started < 1.5
         assert caught.value.device == any_phone.adb.serial
         assert caught.value.kind == "timeout"
-        _until(lambda: any_phone.left_running == [])
+        until(lambda: any_phone.left_running == [])
 
     def test_the_phone_itself_limits_what_the_host_cannot_kill(self, phone: Pair) -> None:
         """The belt: after a lost host, `timeout` on the phone ends the command."""
@@ -186,7 +186,7 @@ class TestDeadlines:
         monkeypatch.setattr("device_agent.adb_phone.MAX_OUTPUT_BYTES", 100_000)
         with pytest.raises(RunnerBroken, match="more than 100000 bytes"):
             phone.adb.run([*SCRIPT, "while true; do echo 0123456789012345678901234567890123456789; done"], 20)
-        _until(lambda: phone.left_running == [])
+        until(lambda: phone.left_running == [])
 
 
 class TestFiles:
@@ -260,7 +260,7 @@ class TestLinks:
         with pytest.raises(DeviceLost) as caught:
             any_phone.adb.run(["sleep", "20"], 30)
         assert caught.value.device == any_phone.adb.serial
-        assert any_phone.left_running == []
+        until(lambda: any_phone.left_running == [])
         any_phone.lab.client.wait_for_state(any_phone.adb.serial, "absent", 5)
         with pytest.raises(DeviceNotFound):
             any_phone.adb.run(["true"], 5)
@@ -349,7 +349,7 @@ class TestServer:
         count = []
         reader = threading.Thread(target=lambda: count.extend(tracker))
         reader.start()
-        _until(lambda: len(count) >= len(lab.phones))
+        until(lambda: len(count) >= len(lab.phones))
         tracker.close()
         reader.join(5)
         assert not reader.is_alive()
@@ -453,20 +453,11 @@ class TestParsing:
         ended = transcript.v1()
         if ended is not None:
             assert ended == (code, output.decode(errors="replace"), errors.decode(errors="replace"))
-        assert cut > 2 or ended is not None
+        assert cut > 1 or ended is not None
         assert transcript.group == 77
 
     def test_the_old_script_keeps_the_code_of_the_command(self) -> None:
         assert "code=$?" in v1_script(["false"], "n")
-
-
-def _until(condition: object, timeout_s: float = 5.0) -> None:
-    """Wait for something that nobody announces."""
-    assert callable(condition)
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        threading.Event().wait(0.01)
 
 
 def _end_server_on(port: int) -> None:
