@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import device_agent
 from device_agent.adb import AdbClient, adb_binary
 from device_agent.adb_errors import (
     AdbServerLost,
@@ -30,7 +32,7 @@ from device_agent.adb_errors import (
     server_refused,
 )
 from device_agent.adb_shell import Transcript, v1_script
-from device_agent.adb_track import parse_devices
+from device_agent.adb_track import DeviceEvent, parse_devices
 from device_agent.adb_wire import SHELL_STDOUT
 from device_agent.errors import CommandTimeout, DeviceError, RunnerBroken
 from device_agent.virtual import Fault, VirtualLab
@@ -346,7 +348,7 @@ class TestServer:
 
     def test_closing_a_tracker_wakes_its_reader(self, lab: VirtualLab) -> None:
         tracker = lab.client.track()
-        count = []
+        count: list[DeviceEvent] = []
         reader = threading.Thread(target=lambda: count.extend(tracker))
         reader.start()
         until(lambda: len(count) >= len(lab.phones))
@@ -393,6 +395,15 @@ class TestServer:
             with pytest.raises(AdbServerLost, match="does not answer"):
                 AdbClient(port=listener.getsockname()[1]).server_version()
             thread.join()
+
+
+def test_one_module_imports_adbutils() -> None:
+    package = Path(device_agent.__file__).parent
+    sources = [*package.rglob("*.py"), *(package.parent / "orchestrator").rglob("*.py")]
+    importers = [
+        source.name for source in sources if re.search(r"^\s*(import|from) adbutils", source.read_text(), re.M)
+    ]
+    assert importers == ["adb.py"]
 
 
 class TestParsing:
