@@ -42,11 +42,13 @@ def export(
 
     from orchestrator.report import readable
 
-    table = Table("file", "weights", "accuracy", "latency", "architecture", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("file", "weights", "accuracy", "latency"):
+        table.add_column(heading, no_wrap=True)
     for winner in manifest.winners:
         latencies = [f"{device} {readable.number(entry.latency_ms)} ms" for device, entry in winner.latency.items()]
         accuracy = readable.number(winner.accuracy["value"]) if winner.accuracy else readable.NONE
-        table.add_row(winner.artifact.file, winner.weights, accuracy, ", ".join(latencies), winner.architecture)
+        table.add_row(winner.artifact.file, winner.weights, accuracy, ", ".join(latencies))
     console = Console()
     console.print(table)
     console.print(f"\n{len(manifest.files) + 1} files in {out}", soft_wrap=True, highlight=False)

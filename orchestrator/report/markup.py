@@ -10,6 +10,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+_LONG = 25  # rows
+
 
 @dataclass(frozen=True)
 class Html:
@@ -59,7 +61,7 @@ def code(text: str) -> Html:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[Content]], *, sortable: bool = False) -> Html:
-    """A table that scrolls sideways when it is too wide; columns of numbers are aligned to the right."""
+    """A table that scrolls when it is too wide or too long; columns of numbers are aligned to the right."""
     numeric = [
         any(isinstance(cell, Cell) and "number" in cell.classes for cell in column)
         for column in zip(*rows, strict=True)
@@ -68,8 +70,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Content]], *, sortabl
     head = "".join(_heading(*pair, sortable) for pair in zip(headings, numeric, strict=True))
     body = "\n".join(f"<tr>{''.join(_cell(content) for content in row)}</tr>" for row in rows)
     kind = ' class="sortable"' if sortable else ""
+    box = "scroll tall" if len(rows) > _LONG else "scroll"
     return Html(
-        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+        f'<div class="{box}"><table{kind}><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
     )
 
 

@@ -21,6 +21,7 @@ from orchestrator.report.cells import (
 )
 from orchestrator.report.draw import draw_front, draw_predictions, draw_progress
 from orchestrator.report.figures import (
+    Interval,
     PredictionFigure,
     PredictionQuality,
     front_figure,
@@ -33,6 +34,7 @@ from orchestrator.report.run import Run
 from orchestrator.report.tables import environment_rows, failure_rows, round_rows
 
 _NOTHING = Html("")
+_SHORT = 8  # rows that a table may have without being folded away
 
 
 def result_section(run: Run) -> Html:
@@ -84,26 +86,40 @@ def _winner_cards(run: Run) -> list[Html]:
     state = run.state
     if not state.front:
         return []
+    best = state.front[0]
     if not state.goal.minimize:
-        return [_winner_card("Best within the constraints", run, state.front[0])]
-    chosen = {"Most accurate": state.front[0]}
-    names = {latency_metric(device): device for device in run.devices}
-    for metric in state.goal.minimize:
-        title = "Fastest" if len(state.goal.minimize) == 1 else f"Fastest on {names[metric]}"
-        chosen[title] = min(state.front, key=lambda candidate: candidate.metrics[metric].value)
-    titles: dict[int, list[str]] = {}
-    for title, candidate in chosen.items():
-        titles.setdefault(candidate.row.id, []).append(title)
-    return [_winner_card(" and ".join(names), run, run.candidates[number]) for number, names in titles.items()]
+        return [_accuracy_card("Best within the constraints", run, best)]
+    cards = [_accuracy_card("Most accurate", run, best)]
+    for device in run.devices:
+        metric = latency_metric(device)
+        if metric in state.goal.minimize:
+            fastest = min(state.front, key=lambda candidate: candidate.metrics[metric].value)
+            cards.append(_fastest_card(f"Fastest on {device}", run, fastest, device))
+    return cards
 
 
-def _winner_card(title: str, run: Run, candidate: Candidate) -> Html:
-    lines = [f"candidate #{candidate.row.id}, round {candidate.row.round}"]
-    for device, measurement in candidate.latencies.items():
-        verified = run.verified.get((candidate.row.id, device))
-        word = " (verified)" if verified else ""
-        lines.append(f"{device}: {readable.latency(interval_of(verified or measurement))}{word}")
-    return _card(title, accuracy_text(run, candidate), *lines)
+def _accuracy_card(title: str, run: Run, candidate: Candidate) -> Html:
+    lines = []
+    for device in candidate.latencies:
+        interval, remark = _best_known(run, candidate, device)
+        lines.append(f"{device}: {readable.latency(interval)}{remark}")
+    return _card(title, accuracy_text(run, candidate), _origin(candidate), *lines)
+
+
+def _fastest_card(title: str, run: Run, candidate: Candidate, device: str) -> Html:
+    interval, remark = _best_known(run, candidate, device)
+    lines = (f"95 % interval {readable.ends(interval)}{remark}", f"accuracy {accuracy_text(run, candidate)}")
+    return _card(title, f"{readable.number(interval.value)} ms", _origin(candidate), *lines)
+
+
+def _origin(candidate: Candidate) -> str:
+    return f"candidate #{candidate.row.id}, round {candidate.row.round}"
+
+
+def _best_known(run: Run, candidate: Candidate, device: str) -> tuple[Interval, str]:
+    """The latency that verified the candidate, where there is one, else that of the search; and a remark."""
+    verified = run.verified.get((candidate.row.id, device))
+    return interval_of(verified or candidate.latencies[device]), " (verified)" if verified else ""
 
 
 def _budget_card(run: Run) -> Html:
@@ -248,7 +264,11 @@ def _quality_table(data: PredictionFigure) -> Html:
         ]
         for q in data.quality
     ]
-    return table(["round", "compared", "rank correlation", "inside 90 %", "inside 95 %"], rows)
+    headings = ["round", "compared", "rank correlation", "inside 90 %", "inside 95 %"]
+    if len(rows) <= _SHORT:
+        return table(headings, rows)
+    each = tag("details", join([tag("summary", f"Each of the {len(rows) - 1} rounds"), table(headings, rows[:-1])]))
+    return join([table(headings, rows[-1:]), each])
 
 
 def candidate_section(run: Run) -> Html:

@@ -52,6 +52,8 @@ figure { margin: 0 0 14px; } figcaption { font-size: .86rem; max-width: 110ch; m
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 24px; }
 .pair > div { min-width: 0; }
 .scroll { overflow-x: auto; margin: 0 0 12px; }
+.tall { max-height: 44rem; overflow-y: auto; border-bottom: 1px solid var(--line); }
+.tall th { position: sticky; top: 0; background: var(--card); box-shadow: 0 1px var(--line); z-index: 1; }
 table { border-collapse: collapse; width: 100%; font-size: .86rem; }
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 550; white-space: nowrap; vertical-align: bottom; }
@@ -73,7 +75,8 @@ pre { background: var(--back); border: 1px solid var(--line); border-radius: 6px
 details { margin: 8px 0; } summary { cursor: pointer; color: var(--accent); font-size: .9rem; margin-bottom: 8px; }
 del { color: var(--bad); }
 footer { color: var(--soft); font-size: .83rem; padding: 6px 0 40px; }
-@media print { nav { display: none; } body { background: none; } section { break-inside: avoid; border: none; } }
+@media print { nav { display: none; } body { background: none; } section { border: none; }
+  .tall { max-height: none; } }
 """
 
 SCRIPT = """
