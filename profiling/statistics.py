@@ -154,6 +154,14 @@ def student_t_quantile(probability: float, degrees: int) -> float:
     return math.sqrt(degrees) * math.tan((low + high) / 2)
 
 
+def student_t_cdf(value: float, degrees: int) -> float:
+    """P(T <= value) of Student's t with whole degrees of freedom, at least 1."""
+    if degrees < 1:
+        raise ValueError(f"needs degrees >= 1, got {degrees}")
+    central = _central_probability(math.atan(abs(value) / math.sqrt(degrees)), degrees)
+    return 0.5 + math.copysign(0.5 * central, value)
+
+
 def _central_probability(angle: float, degrees: int) -> float:
     """P(|T| <= sqrt(degrees) tan(angle))."""
     cosine, sine = math.cos(angle), math.sin(angle)
