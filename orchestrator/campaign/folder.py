@@ -20,7 +20,7 @@ from orchestrator.errors import RunFolderBusy, RunFolderError
 from profiling.store import CampaignStore
 
 STORE = "campaign.sqlite"
-LOCK = "lock"
+_LOCK = "lock"
 
 
 class RunFolder:
@@ -44,7 +44,7 @@ class RunFolder:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunFolderError(f"{path}: {error.strerror}", "choose a folder that can be written (--out)") from error
         try:
@@ -85,6 +85,21 @@ def store_path(run: Path) -> Path:
     if not (run / STORE).is_file():
         raise RunFolderError(f"{run} is no run folder: it has no {STORE}", "start one with: nag run CONFIG --out RUN")
     return run / STORE
+
+
+def is_busy(run: Path) -> bool:
+    """Whether a process works in the run folder now."""
+    try:
+        lock = os.open(run / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _acquire(lock: int, path: Path) -> None:

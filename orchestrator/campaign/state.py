@@ -11,8 +11,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import pydantic
 
-from orchestrator.campaign.config import ACCURACY, Config, latency_metric, parse_config
+from orchestrator.campaign.config import ACCURACY, Config, latency_metric
+from orchestrator.errors import RunFolderError
 from orchestrator.objective.base import AccuracyResult
 from orchestrator.optimize.goal import Goal
 from orchestrator.optimize.observation import Observation, Observed
@@ -141,8 +143,33 @@ class CampaignState:
 
 
 def read_config(store: CampaignStore) -> Config:
-    """The configuration that a campaign was started with, as last continued."""
-    return parse_config(store.meta("config"), source=f"{store.path} (stored configuration)")
+    """The configuration that a campaign was started with, as last continued.
+
+    Files that it names need not exist here: a run folder may have been moved.
+
+    Raises:
+        RunFolderError: There is none, or it was written by another version.
+    """
+    values = store.meta("config")
+    if values is None:
+        raise RunFolderError(f"{store.path} holds no configuration", "it was not made by: nag run")
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        fields = ", ".join(".".join(str(part) for part in detail["loc"]) for detail in error.errors())
+        raise RunFolderError(
+            f"{store.path}: the stored configuration cannot be read: {fields}",
+            "use the version of DeviceNAG that wrote it",
+        ) from error
+
+
+def stop_reason(store: CampaignStore, state: CampaignState) -> str | None:
+    """Why the campaign stopped; None while it has not, or goes on with a larger budget."""
+    finished = store.meta("finished")
+    if finished is None or state.counts["running"]:
+        return None
+    newest = max((candidate.finished_at for candidate in state.candidates), default=0.0)
+    return str(finished["reason"]) if finished["at"] >= newest else None
 
 
 def read_state(store: CampaignStore, config: Config) -> CampaignState:

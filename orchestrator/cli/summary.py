@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.campaign.config import ACCURACY
-from orchestrator.campaign.folder import LOCK, store_path
-from orchestrator.campaign.state import CampaignState, Candidate, read_config, read_state
+from orchestrator.campaign.folder import is_busy, store_path
+from orchestrator.campaign.state import CampaignState, Candidate, read_config, read_state, stop_reason
 from profiling.store import CampaignStore
 
 RunState = Literal["running", "interrupted", "finished"]
@@ -28,13 +26,13 @@ def status_of(run: Path) -> dict[str, Any]:
     """
     with CampaignStore.read(store_path(run)) as store:
         state = read_state(store, read_config(store))
-        finished = store.meta("finished")
+        reason = stop_reason(store, state)
         measurements = sum(outcome.value is not None for outcome in store.measurements().values())
     progress = float(state.progress[-1]) if len(state.progress) else None
     return {
         "name": state.config.name,
-        "state": run_state(run, state, finished),
-        "reason": finished["reason"] if finished else None,
+        "state": _run_state(run, reason),
+        "reason": reason,
         "candidates": {**state.counts, "budget": state.config.budget.candidates},
         "rounds": len(state.rounds),
         "measurements": measurements,
@@ -45,12 +43,11 @@ def status_of(run: Path) -> dict[str, Any]:
     }
 
 
-def run_state(run: Path, state: CampaignState, finished: Any) -> RunState:
+def _run_state(run: Path, reason: str | None) -> RunState:
     """Whether a process works on the run, and if not, whether it is done."""
-    if _is_locked(run):
+    if is_busy(run):
         return "running"
-    done = finished is not None and not state.counts["running"]
-    return "finished" if done else "interrupted"
+    return "finished" if reason is not None else "interrupted"
 
 
 def describe(candidate: Candidate) -> dict[str, Any]:
@@ -122,18 +119,3 @@ def print_status(run: Path) -> None:
         state = read_state(store, read_config(store))
     if state.front:
         console.print(front_table(state))
-
-
-def _is_locked(run: Path) -> bool:
-    """Whether a process owns the run folder."""
-    try:
-        lock = os.open(run / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False

@@ -109,4 +109,5 @@ def _state_badge(run: Run) -> Html:
         return tag("span", f"finished: {run.stop_reason}", class_="badge good")
     last = max((candidate.finished_at for candidate in run.state.candidates), default=0.0)
     since = f"last result {readable.moment(last)}" if last else "no result yet"
-    return tag("span", f"not finished, {since}: still running, or interrupted", class_="badge warn")
+    state = "running" if run.busy else "interrupted"
+    return tag("span", f"{state}, {since}", class_="badge warn")

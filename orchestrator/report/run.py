@@ -10,11 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
-from orchestrator.campaign.config import Config
-from orchestrator.campaign.folder import store_path
-from orchestrator.campaign.state import CampaignState, Candidate, read_state
+from orchestrator.campaign.folder import is_busy, store_path
+from orchestrator.campaign.state import CampaignState, Candidate, read_config, read_state, stop_reason
 from orchestrator.errors import RunFolderError
 from profiling.records import Block, Failure, Measurement
 from profiling.store import CampaignStore, Purpose, StoreError
@@ -54,6 +51,7 @@ class Run:
         environment: Versions and platform of the process that started the campaign.
         stop_reason: Why the campaign stopped; None while it has not.
         worked_s: Working time of all its processes, as far as it is known.
+        busy: Whether a process works on it now.
         read_at: When this snapshot was taken, seconds since the epoch.
     """
 
@@ -63,6 +61,7 @@ class Run:
     environment: Mapping[str, Any]
     stop_reason: str | None
     worked_s: float | None
+    busy: bool
     read_at: float
 
     @property
@@ -94,7 +93,7 @@ def read_run(folder: Path) -> Run:
         RunFolderError: There is no campaign in the folder, or its store cannot be read.
     """
     with _opened(folder) as store:
-        config = _stored_config(store)
+        config = read_config(store)
         state = read_state(store, config)
         worked_s = store.meta("worked_s")
         return Run(
@@ -102,8 +101,9 @@ def read_run(folder: Path) -> Run:
             state=state,
             latencies=tuple(_latencies(store, state)),
             environment=store.meta("environment") or {},
-            stop_reason=_stop_reason(state, store.meta("finished")),
+            stop_reason=stop_reason(store, state),
             worked_s=None if worked_s is None else float(worked_s),
+            busy=is_busy(folder),
             read_at=time.time(),
         )
 
@@ -121,29 +121,6 @@ def _opened(folder: Path) -> Iterator[CampaignStore]:
             f"{folder}: the store holds a value that cannot be read ({type(error).__name__}: {error})",
             "restore the folder from a backup, or read it with the version of DeviceNAG that wrote it",
         ) from error
-
-
-def _stored_config(store: CampaignStore) -> Config:
-    """The campaign's configuration. Files that it names need not exist here: a run folder may have been moved."""
-    values = store.meta("config")
-    if values is None:
-        raise RunFolderError(f"{store.path} holds no configuration", "it was not made by: nag run")
-    try:
-        return Config.model_validate(values)
-    except pydantic.ValidationError as error:
-        fields = ", ".join(".".join(str(part) for part in detail["loc"]) for detail in error.errors())
-        raise RunFolderError(
-            f"{store.path}: the stored configuration cannot be read: {fields}",
-            "use the version of DeviceNAG that wrote it",
-        ) from error
-
-
-def _stop_reason(state: CampaignState, finished: Mapping[str, Any] | None) -> str | None:
-    """Why the campaign stopped; a campaign that was continued with a larger budget has not stopped any more."""
-    if finished is None or state.counts["running"]:
-        return None
-    newest = max((candidate.finished_at for candidate in state.candidates), default=0.0)
-    return str(finished["reason"]) if finished["at"] >= newest else None
 
 
 def _latencies(store: CampaignStore, state: CampaignState) -> list[LatencyRecord]:

@@ -63,7 +63,7 @@ def test_a_larger_budget_continues_the_run(table: Path, tmp_path: Path) -> None:
 def test_an_interrupted_campaign_goes_on_as_if_nothing_had_happened(
     table: Path, tmp_path: Path, kind: type[Event], after: int, uninterrupted: list[str]
 ) -> None:
-    class Stop(BaseException):
+    class Stop(Exception):
         pass
 
     seen = 0

@@ -191,7 +191,7 @@ def test_a_running_campaign_can_be_looked_at(tmp_path: Path) -> None:
     writer.finish(candidates[2:])
     writer.close()
     assert "2 measured, 2 running" in page.prose
-    assert "still running, or interrupted" in page.prose
+    assert "interrupted, last result" in page.prose
 
 
 def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
