@@ -169,7 +169,7 @@ def test_nothing_feasible_is_said(tmp_path: Path) -> None:
 def test_an_empty_run_is_said(tmp_path: Path) -> None:
     page = page_of(RunWriter(tmp_path, make_config()).close())
     assert "Nothing has been proposed yet" in page.prose
-    assert "not finished, no result yet" in page.prose
+    assert "interrupted, no result yet" in page.prose
     assert page.figures == {}
 
 
