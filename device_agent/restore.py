@@ -1,0 +1,300 @@
+"""What is changed on a phone for measuring, and undone afterwards: whatever happens to this program in between.
+
+Before anything is changed, a journal with the values as they were is written to the phone itself. It is removed once
+they are back. So the next session on that phone, from whichever computer, first restores what a killed one left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from device_agent.adb_phone import AdbPhone
+from device_agent.deploy import ROOT
+from device_agent.errors import InfrastructureError
+from device_agent.phone_script import Answer, run_all
+from device_agent.phone_state import StateUnreadable, parse_power, parse_setting
+
+JOURNAL = f"{ROOT}/restore.json"
+_VERSION = 1
+_TIMEOUT_S = 20.0
+# What cannot be read is a mode that no user turns on and no reboot keeps.
+_UNREADABLE_BEFORE = "false"
+_SETTLE_S = 3.0  # Android wakes up, and changes radios, a moment after it has answered
+
+
+class RestoreFailed(InfrastructureError):
+    """Something that was changed on a phone could not be put back; its journal is still there."""
+
+    code = "restore_failed"
+
+
+class Switch(Protocol):
+    """Something on a phone that the shell user can change. Values are text; None: never set."""
+
+    @property
+    def name(self) -> str:
+        """How the journal calls it."""
+        ...
+
+    def reading(self) -> tuple[str, ...]:
+        """The command that prints its value; empty where nothing tells it."""
+        ...
+
+    def value(self, answer: Answer) -> str | None:
+        """The value in what that command printed. Raises StateUnreadable."""
+        ...
+
+    def writing(self, value: str | None) -> tuple[str, ...]:
+        """The command that sets it."""
+        ...
+
+    @property
+    def drifts(self) -> bool:
+        """Whether the system itself moves it once it is restored, so that reading it then proves nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One of Android's settings, e.g. `global/stay_on_while_plugged_in`."""
+
+    space: str
+    key: str
+    drifts: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.space}/{self.key}"
+
+    def reading(self) -> tuple[str, ...]:
+        return ("settings", "get", self.space, self.key)
+
+    def value(self, answer: Answer) -> str | None:
+        return parse_setting(answer.text)
+
+    def writing(self, value: str | None) -> tuple[str, ...]:
+        if value is None:
+            return ("settings", "delete", self.space, self.key)
+        return ("settings", "put", self.space, self.key, value)
+
+
+@dataclass(frozen=True)
+class FixedPerformance:
+    """Android's fixed-performance mode (11 and later): clocks that can be kept up. Nothing tells whether it is on."""
+
+    name: str = "fixed_performance"
+    drifts: bool = False
+
+    def reading(self) -> tuple[str, ...]:
+        return ()
+
+    def value(self, answer: Answer) -> str | None:
+        raise StateUnreadable("nothing tells whether the fixed-performance mode is on")
+
+    def writing(self, value: str | None) -> tuple[str, ...]:
+        return ("cmd", "power", "set-fixed-performance-mode-enabled", value or "false")
+
+
+@dataclass(frozen=True)
+class ScreenAwake:
+    """Whether the screen is on, without a lock screen where no secret is needed for that."""
+
+    name: str = "awake"
+    drifts: bool = False
+
+    def reading(self) -> tuple[str, ...]:
+        return ("sh", "-c", "dumpsys power | grep mWakefulness=")
+
+    def value(self, answer: Answer) -> str | None:
+        return str(parse_power(answer.text).awake).lower()
+
+    def writing(self, value: str | None) -> tuple[str, ...]:
+        if value == "true":
+            return ("sh", "-c", "input keyevent KEYCODE_WAKEUP && { wm dismiss-keyguard || true; }")
+        return ("input", "keyevent", "KEYCODE_SLEEP")
+
+
+@dataclass(frozen=True)
+class Airplane:
+    """Airplane mode; the setting alone would not reach the radios."""
+
+    name: str = "airplane"
+    drifts: bool = False
+
+    def reading(self) -> tuple[str, ...]:
+        return ("settings", "get", "global", "airplane_mode_on")
+
+    def value(self, answer: Answer) -> str | None:
+        return "true" if parse_setting(answer.text) == "1" else "false"
+
+    def writing(self, value: str | None) -> tuple[str, ...]:
+        return ("cmd", "connectivity", "airplane-mode", "enable" if value == "true" else "disable")
+
+
+STAY_ON = Setting("global", "stay_on_while_plugged_in")
+BRIGHTNESS_MODE = Setting("system", "screen_brightness_mode")
+BRIGHTNESS = Setting("system", "screen_brightness", drifts=True)  # the automatic mode moves it
+ROTATION = Setting("system", "accelerometer_rotation")
+SWITCHES: Mapping[str, Switch] = {
+    switch.name: switch
+    for switch in (
+        STAY_ON, ScreenAwake(), BRIGHTNESS_MODE, BRIGHTNESS, ROTATION, Airplane(), FixedPerformance()
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """A switch, its value before, and the value that it was to get."""
+
+    switch: Switch
+    before: str | None
+    wanted: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a phone's switches are now.
+
+    Attributes:
+        effective: Name -> value as read back, of all that were asked for.
+        refused: Names of those that the phone did not accept.
+    """
+
+    effective: Mapping[str, str | None]
+    refused: tuple[str, ...]
+
+
+def prepare(phone: AdbPhone, wanted: Mapping[str, str]) -> Prepared:
+    """Restore what an earlier session left, then set switches and read them back.
+
+    Args:
+        phone: Which.
+        wanted: Names of `SWITCHES` and their values, in the order in which they are to be set.
+
+    Raises:
+        RestoreFailed: What an earlier session left could not be put back.
+        InfrastructureError: The journal could not be written (then nothing was changed), or the link failed.
+    """
+    restore(phone)
+    switches = [SWITCHES[name] for name in wanted]
+    before = {switch.name: _UNREADABLE_BEFORE for switch in switches} | _read(phone, switches)
+    changes = [
+        Change(switch, before[switch.name], wanted[switch.name])
+        for switch in switches
+        if before[switch.name] != wanted[switch.name]
+    ]
+    if not changes:
+        return Prepared(before, ())
+    _write_journal(phone, changes)
+    answers = run_all(phone, [change.switch.writing(change.wanted) for change in changes], _TIMEOUT_S)
+    accepted = {c.switch: c.wanted for c, answer in zip(changes, answers, strict=True) if answer.exit_code == 0}
+    effective = before | {switch.name: value for switch, value in accepted.items()} | _await(phone, accepted)
+    refused = [change for change in changes if effective[change.switch.name] != change.wanted]
+    # What kept its value need not be restored; what got a third one has to be.
+    kept = [change for change in refused if effective[change.switch.name] == change.before]
+    if kept:
+        _write_journal(phone, [change for change in changes if change not in kept])
+    return Prepared(effective, tuple(change.switch.name for change in refused))
+
+
+def restore(phone: AdbPhone) -> tuple[str, ...]:
+    """Put everything back that the journal on the phone lists, in reverse order, and remove the journal.
+
+    Returns:
+        The names of what was put back; empty when there is no journal.
+
+    Raises:
+        RestoreFailed: Something is not as it was; the journal stays.
+        DeviceError: The link failed; the journal stays.
+    """
+    changes = left_behind(phone)
+    if not changes:
+        return ()
+    run_all(phone, [change.switch.writing(change.before) for change in reversed(changes)], _TIMEOUT_S)
+    now = _await(phone, {change.switch: change.before for change in changes if not change.switch.drifts})
+    stuck = [change for change in changes if now.get(change.switch.name, change.before) != change.before]
+    if stuck:
+        values = ", ".join(f"{change.switch.name} = {change.before}" for change in stuck)
+        raise RestoreFailed(
+            f"could not be put back: {values}",
+            device=phone.serial,
+            hint=f"set it by hand on the phone, then remove {JOURNAL} there",
+        )
+    _write_journal(phone, ())
+    return tuple(change.switch.name for change in changes)
+
+
+def left_behind(phone: AdbPhone) -> tuple[Change, ...]:
+    """What the journal on the phone says was changed and not put back.
+
+    Raises:
+        RestoreFailed: The journal is damaged, or written by a later version.
+    """
+    result = phone.run(["cat", JOURNAL], _TIMEOUT_S)
+    if result.exit_code != 0:
+        if re.search(r"No such file", result.stderr):
+            return ()
+        raise RestoreFailed(f"{JOURNAL} cannot be read: {result.stderr.strip()[:200]}", device=phone.serial)
+    try:
+        return _parse(result.stdout)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RestoreFailed(
+            f"{JOURNAL} cannot be understood ({error!r}): {result.stdout[:200]!r}",
+            device=phone.serial,
+            hint="it lists what to set by hand; then remove it on the phone, or use the version that wrote it",
+        ) from error
+
+
+def _parse(text: str) -> tuple[Change, ...]:
+    journal = json.loads(text)
+    if journal["version"] != _VERSION:
+        raise ValueError(f"version {journal['version']}")
+    changes = []
+    for item in journal["changes"]:
+        before, after = item["before"], item["after"]
+        if not (before is None or isinstance(before, str)) or not isinstance(after, str):
+            raise TypeError("a value is not text")
+        changes.append(Change(SWITCHES[item["switch"]], before, after))
+    return tuple(changes)
+
+
+def _write_journal(phone: AdbPhone, changes: Sequence[Change]) -> None:
+    """Replace the journal; what is there is either the old or the new one, also after the power has gone."""
+    if not changes:
+        phone.run(["rm", "-f", JOURNAL], _TIMEOUT_S, check=True)
+        return
+    journal = {
+        "version": _VERSION,
+        "what": "settings that DeviceNAG changed on this phone and will put back",
+        "written_at": time.time(),
+        "changes": [{"switch": c.switch.name, "before": c.before, "after": c.wanted} for c in changes],
+    }
+    script = 'mkdir -p "$3" && printf "%s" "$2" > "$1.part" && sync && mv "$1.part" "$1"'
+    phone.run(["sh", "-c", script, "sh", JOURNAL, json.dumps(journal), ROOT], _TIMEOUT_S, check=True)
+
+
+def _read(phone: AdbPhone, switches: Iterable[Switch]) -> dict[str, str | None]:
+    """Name -> value of those that can be read."""
+    readable = [switch for switch in switches if switch.reading()]
+    answers = run_all(phone, [switch.reading() for switch in readable], _TIMEOUT_S)
+    try:
+        return {switch.name: switch.value(answer) for switch, answer in zip(readable, answers, strict=True)}
+    except StateUnreadable as error:
+        error.device = phone.serial
+        raise
+
+
+def _await(phone: AdbPhone, wanted: Mapping[Switch, str | None]) -> dict[str, str | None]:
+    """Read until the switches have these values, or for as long as Android may take; what was read last."""
+    give_up = time.monotonic() + _SETTLE_S
+    while True:
+        now = _read(phone, wanted)
+        right = all(now.get(switch.name, value) == value for switch, value in wanted.items())
+        if right or time.monotonic() > give_up:
+            return now
