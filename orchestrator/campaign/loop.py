@@ -213,4 +213,4 @@ def _rounds_without_progress(state: CampaignState) -> int:
     for candidate, value in zip(state.measured, state.progress, strict=True):
         if value > best:
             last, best = max(last, candidate.row.round), float(value)
-    return len(state.rounds) - 1 - last if last >= 0 else 0
+    return len(state.rounds) - 1 - last

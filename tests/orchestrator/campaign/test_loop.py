@@ -114,6 +114,8 @@ def test_a_plateau_stops_it(table: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     run_campaign(table_config(table, goal=goal, budget=budget), tmp_path, events.append)
     assert isinstance(events[-1], Finished)
+    assert events[-1].reason == "no progress in 2 rounds"
+    assert len(events[-1].state.rounds) == 2
 
 
 def test_a_run_folder_belongs_to_one_process(table: Path, tmp_path: Path) -> None:
