@@ -37,8 +37,6 @@ from profiling.records import Block, DeviceInfo, Failure
 
 # A reading this young is still true when the next block is about to start.
 _FRESH_S = 1.0
-# A process may be killed, and a driver may crash, for reasons that are not the model's: it takes two in a row.
-_SECOND_OPINION = frozenset({"out_of_memory", "crash"})
 # Runs as the process that becomes the runner, so what it reports is what the runner has.
 _READ_BACK = 'grep Cpus_allowed_list "/proc/$$/status"; exec "$@"'
 
@@ -161,7 +159,7 @@ class AndroidDevice:
 
         Raises:
             WrongRequest: The plan asks for what this phone or runner does not have.
-            ModelRefused, ModelCrashed, ModelOutOfMemory: It is the model. Crashed and killed: twice in a row.
+            ModelRefused, ModelCrashed, ModelOutOfMemory: It is the model; one crash alone proves little (`retry`).
             CommandTimeout: The deadline passed; the process was killed.
             PhoneNotReady: The phone stayed too hot, too empty or switched off for too long.
             InfrastructureError: Anything else that is not the model's fault.
@@ -173,9 +171,6 @@ class AndroidDevice:
             runs = benchmark_model.runs_for(plan, session.latency_ms.get(key))
             words = benchmark_model.command(binary, graph, dataclasses.replace(plan, affinity=cpus), runs=runs)
             outcome = self._run(words, plan, runs, cpus, session)
-            if isinstance(outcome, Failure) and outcome.code in _SECOND_OPINION:
-                _logger.warning("%s: %s; once more", self._phone.serial, outcome.detail)
-                outcome = self._run(words, plan, runs, cpus, session)
             if isinstance(outcome, Failure):
                 raise runner_failures.error_of(outcome, device=self.info.name, command=f"measure {artifact.label}")
             session.latency_ms[key] = outcome.value_ms

@@ -12,6 +12,7 @@ from device_agent.runner_store import Runner, RunnerStore
 
 _BUNDLED = Path(__file__).with_name("runner.py")
 _TIMEOUT_S = 10.0
+VIRTUAL_ABI = "virtual"
 
 
 def runner_for(phone: AdbPhone, store: RunnerStore | None = None) -> Runner:
@@ -24,12 +25,24 @@ def runner_for(phone: AdbPhone, store: RunnerStore | None = None) -> Runner:
         DeviceError: The phone cannot be asked.
     """
     store = store or RunnerStore()
-    text = phone.run(["getprop"], _TIMEOUT_S).stdout
+    abis = runner_abis(phone)
     added = {runner.abi for runner in store.list()}
+    abi = next((abi for abi in abis if abi in added), abis[0])
+    if abi == VIRTUAL_ABI and abi not in added:
+        return bundled_runner()
+    return store.get(abi)
+
+
+def runner_abis(phone: AdbPhone) -> tuple[str, ...]:
+    """ABIs that runners for this phone may have, the best first.
+
+    Raises:
+        DeviceError: The phone cannot be asked, or does not say.
+    """
+    text = phone.run(["getprop"], _TIMEOUT_S).stdout
     if parse_properties(text).get(VIRTUAL_PROPERTY) == "1":
-        return store.get("virtual") if "virtual" in added else bundled_runner()
-    abis = parse_identity(text).abis
-    return store.get(next((abi for abi in abis if abi in added), abis[0]))
+        return (VIRTUAL_ABI, *parse_identity(text).abis)
+    return parse_identity(text).abis
 
 
 def bundled_runner() -> Runner:
@@ -37,7 +50,7 @@ def bundled_runner() -> Runner:
     data = _BUNDLED.read_bytes()
     return Runner(
         sha256=hashlib.sha256(data).hexdigest(),
-        abi="virtual",
+        abi=VIRTUAL_ABI,
         path=str(_BUNDLED),
         version_hint="",
         source=_BUNDLED.name,

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import typer
 
-from orchestrator.cli import campaign, describe, generate, measure, report, train
+from orchestrator.cli import campaign, describe, generate, measure, phones, report, train
 from orchestrator.errors import NagError
 
 INTERNAL_ERROR = 4
@@ -29,9 +29,11 @@ app.command()(campaign.status)
 app.command()(report.report)
 app.command()(report.export)
 app.command()(measure.measure)
-app.command()(measure.devices)
+app.command()(phones.devices)
+app.command()(phones.doctor)
 app.command()(describe.describe)
 app.command()(generate.generate)
+app.add_typer(phones.runner_app, name="runner")
 app.add_typer(train.app, name="train")
 
 
@@ -60,7 +62,7 @@ def main() -> None:
     except StoreError as error:
         _fail(f"{error.message}\n  hint: {error.hint}" if error.hint else error.message, 2)
     except DeviceError as error:
-        _fail(str(error), 1 if error.kind in ("model", "timeout") else 3)
+        _fail(str(error), {"model": 1, "timeout": 1, "user": 2}.get(error.kind, 3))
     except BrokenPipeError:  # the reader of our output went away, e.g. `nag status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
