@@ -87,6 +87,7 @@ def score(
         "steps": reached.step,
         "loss": reached.loss,
         "seconds": round(reached.seconds, 1),
+        "cpu_seconds": round(reached.cpu_seconds, 1),
         "validity_unprojected": quality.validity_unprojected,
         "uniqueness": quality.uniqueness,
         "novelty": quality.novelty,

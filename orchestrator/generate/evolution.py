@@ -7,13 +7,14 @@ generator finds the region, mutations search it.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from orchestrator.generate.base import CountedUtility, Generator, Proposal, Request
-from orchestrator.generate.pool import best_first, distinct, draw_distinct, keys, score, top_up, width
+from orchestrator.generate.base import Generator, Proposal, Request
+from orchestrator.generate.pool import Ledger, best_first, distinct, draw_distinct, keys, score, top_up, width
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _CHANGES = (1, 2, 3)  # slots that a mutation of an elite changes, where no utility says which way is up
@@ -68,7 +69,7 @@ class RegularizedEvolution:
     ) -> None:
         """Args:
         space: What to search.
-        start: Makes the first population; elites and uniform draws do where it is None.
+        start: Whatever it evaluates is the first population, the best first; elites and uniform draws where it is None.
         calls_per_architecture: Architectures evaluated for each one returned, those of `start` included.
         population: Architectures alive at a time.
         tournament: How many of them compete to become a parent.
@@ -85,21 +86,18 @@ class RegularizedEvolution:
         """The `count` best architectures met, best first; without a utility, changed elites and uniform draws."""
         started = time.perf_counter()
         rng = np.random.default_rng(request.seed)
-        first = self._start.propose(request) if self._start is not None else None
-        if request.utility is None:
-            seeds = first.slots if first is not None else request.elites
-            slots = self._unguided(seeds, request.count, rng)
-            return Proposal(
-                slots, 1.0 if first is None else first.validity_unprojected, 0, time.perf_counter() - started
-            )
-        utility = CountedUtility(request.utility)
-        spent = first.utility_calls if first is not None else 0
-        calls = max(request.count * self._calls_per_architecture - spent, 0)
-        seeds = self._seeds(request, first, calls, rng)
-        met, scores = self._search(utility, seeds, calls, rng)
-        slots = top_up(self.space, best_first(met, scores), request.count, rng)
-        validity = 1.0 if first is None else first.validity_unprojected
-        return Proposal(slots, validity, spent + utility.calls, time.perf_counter() - started)
+        ledger = Ledger(request.utility) if request.utility is not None else None
+        first = self._start.propose(replace(request, utility=ledger)) if self._start is not None else None
+        if ledger is None:
+            slots = self._unguided(first.slots if first is not None else request.elites, request.count, rng)
+        else:
+            calls = request.count * self._calls_per_architecture
+            if first is None:
+                score(ledger, self._first_population(request.elites, calls, rng), self.space)
+            slots = best_first(*self._search(ledger, calls, rng))
+        slots = top_up(self.space, slots, request.count, rng)
+        validity = first.validity_unprojected if first is not None else 1.0
+        return Proposal(slots, validity, ledger.calls if ledger else 0, time.perf_counter() - started)
 
     def _unguided(self, seeds: IntArray, count: int, rng: np.random.Generator) -> IntArray:
         """(`B`, `S`): changes of one to three slots of the seeds, and uniform draws."""
@@ -111,23 +109,19 @@ class RegularizedEvolution:
         children = distinct(np.concatenate(parts), keys(seeds))
         return top_up(self.space, children, count, rng)
 
-    def _seeds(self, request: Request, first: Proposal | None, calls: int, rng: np.random.Generator) -> IntArray:
-        """The first population: the start's best, or elites and draws; at most half of the calls."""
+    def _first_population(self, elites: IntArray, calls: int, rng: np.random.Generator) -> IntArray:
+        """(`B`, `S`): elites and uniform draws, for at most half of the calls."""
         size = max(min(self._population, calls // 2), 1)
-        if first is not None:
-            return first.slots[:size]
-        elites = request.elites[: size // 2] if len(request.elites) else draw_distinct(self.space, 0, rng)
-        return top_up(self.space, elites, size, rng)
+        known = elites[: size // 2] if len(elites) else draw_distinct(self.space, 0, rng)
+        return top_up(self.space, known, size, rng)
 
-    def _search(
-        self, utility: CountedUtility, seeds: IntArray, calls: int, rng: np.random.Generator
-    ) -> tuple[IntArray, FloatArray]:
+    def _search(self, ledger: Ledger, calls: int, rng: np.random.Generator) -> tuple[IntArray, FloatArray]:
         """All architectures met, (`N`, `S`) in order of age, and their scores (`N`,)."""
-        met, scores = seeds, score(utility, seeds, self.space)
-        # The population is a window on the architectures met, oldest first; the best seed counts as the youngest.
+        met, scores = ledger.entries()
+        # The population is a window on the architectures met, oldest first; the best of the first count as youngest.
         met, scores = best_first(met, scores)[::-1], np.sort(scores)
         seen, fruitless = set(keys(met)), 0
-        while utility.calls < calls:
+        while ledger.calls < calls:
             alive = np.arange(max(len(met) - self._population, 0), len(met))
             entrants = rng.choice(alive, size=(self._brood, min(self._tournament, len(alive))))
             parents = met[np.take_along_axis(entrants, scores[entrants].argmax(axis=1)[:, None], axis=1)[:, 0]]
@@ -140,8 +134,8 @@ class RegularizedEvolution:
                 if not len(children):
                     break  # the whole space has been met
             fruitless = 0
-            children = children[: calls - utility.calls]
+            children = children[: calls - ledger.calls]
             seen.update(keys(children))
             met = np.concatenate([met, children])
-            scores = np.concatenate([scores, score(utility, children, self.space)])
+            scores = np.concatenate([scores, score(ledger, children, self.space)])
         return met, scores

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orchestrator.generate.base import Utility
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ENUMERABLE = 200_000  # largest product of choices that is listed instead of sampled; well under a second
 _FRUITLESS_ROUNDS = 64  # draws without a new architecture after which an unlisted space counts as exhausted
@@ -71,6 +75,39 @@ def top_up(space: Space, slots: IntArray, count: int, rng: np.random.Generator) 
     return np.concatenate([pool, draw_distinct(space, count - len(pool), rng, keys(pool))])
 
 
+class Ledger:
+    """Wraps a utility and writes down every architecture evaluated, so that nobody pays for one twice."""
+
+    def __init__(self, utility: Utility) -> None:
+        """Args:
+        utility: What is evaluated.
+        """
+        self._utility = utility
+        self._slots: list[IntArray] = []
+        self._scores: list[FloatArray] = []
+        self.calls = 0
+
+    @property
+    def differentiable(self) -> bool:
+        """As the wrapped utility."""
+        return self._utility.differentiable
+
+    def __call__(self, slots: Tensor) -> Tensor:
+        """(`B`,) scores of (`B`, `S`, `V`); relaxed architectures are evaluated too, but not written down."""
+        scores = self._utility(slots)
+        self.calls += len(slots)
+        discrete = (slots.detach().amax(dim=2) == 1).all(dim=1)
+        self._slots.append(slots.detach()[discrete].argmax(dim=2).cpu().numpy())
+        self._scores.append(_finite(scores.detach()[discrete]))
+        return scores
+
+    def entries(self) -> tuple[IntArray, FloatArray]:
+        """(`N`, `S`) distinct architectures evaluated and their scores (`N`,), oldest first."""
+        slots, scores = np.concatenate(self._slots), np.concatenate(self._scores)
+        first = np.sort(np.unique(slots, axis=0, return_index=True)[1])
+        return slots[first], scores[first]
+
+
 def score(utility: Utility, slots: IntArray, space: Space) -> FloatArray:
     """(`B`,) utilities of (`B`, `S`) architectures, without gradients; NaN counts as worst."""
     import torch  # lazily: unguided random draws need no torch
@@ -78,8 +115,12 @@ def score(utility: Utility, slots: IntArray, space: Space) -> FloatArray:
     if not len(slots):
         return np.zeros(0)
     with torch.no_grad():
-        values = utility(torch.from_numpy(one_hot(slots, width(space)))).double().cpu().numpy()
-    return np.where(np.isnan(values), -np.inf, values)
+        return _finite(utility(torch.from_numpy(one_hot(slots, width(space)))))
+
+
+def _finite(scores: Tensor) -> FloatArray:
+    """(`B`,) scores in which NaN counts as worst."""
+    return np.asarray(scores.double().nan_to_num(nan=-np.inf, posinf=np.inf, neginf=-np.inf).cpu().numpy())
 
 
 def best_first(slots: IntArray, scores: FloatArray) -> IntArray:

@@ -40,7 +40,14 @@ def _diffusion_nag() -> type[Generator]:
     return DiffusionNAG
 
 
+def _diffusion_evolution() -> type[Generator]:
+    from orchestrator.generate.diffusion_evolution import DiffusionEvolution
+
+    return DiffusionEvolution
+
+
 _LOADERS: dict[str, Callable[[], type[Generator]]] = {
+    "diffusion_evolution": _diffusion_evolution,
     "diffusion_nag": _diffusion_nag,
     "random": _random,
     "regularized_evolution": _evolution,

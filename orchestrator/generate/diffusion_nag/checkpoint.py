@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from orchestrator.errors import CheckpointError
@@ -45,9 +47,11 @@ class Checkpoint:
     provenance: Mapping[str, Any]
 
 
-def new_network(space: Space, config: NetworkConfig) -> ScoreNetwork:
-    """An untrained score network for a space."""
-    return ScoreNetwork(tuple(len(choices) for choices in space.choices), space.attention_mask, config)
+def new_network(space: Space, config: NetworkConfig, seed: int = 0) -> ScoreNetwork:
+    """An untrained score network for a space; torch's global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ScoreNetwork(tuple(len(choices) for choices in space.choices), space.attention_mask, config)
 
 
 def save_checkpoint(
@@ -123,7 +127,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder cannot be used, neither can this
+            part.unlink()
         raise CheckpointError(
             f"cannot write {path}: {error.strerror or error}", "check the disk and the path"
         ) from error
@@ -136,6 +141,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(_ENTRY, "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is corrupt or no checkpoint: {error}", "fetch or train it again") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path} is corrupt: its header is no JSON object", "fetch or train it again")
+    return tensors, header

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.generate.diffusion_nag.sampler import Denoiser
 
 _SMALLEST_BATCH = 8
-_BATCH = 64  # samples of a guided round: later rounds start from the best of the earlier ones
+_BATCH = 128  # samples of a guided round: later rounds start partly from the best of the earlier ones
 _CALLS_PER_SAMPLE = 10  # about as many different architectures does one guided sample meet on its way
 _BEST_MET = 16  # architectures that count as elites beside the request's own
 _MAX_ROUNDS = 32  # where samples collapse onto few architectures, the budget would last for ever

@@ -25,6 +25,8 @@ from orchestrator.generate.diffusion_nag.sampler import Denoiser
 from orchestrator.generate.pool import best_first, keys, width
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
+_SETTLE = 1.5  # guidance ends at so many times the lowest noise level, so that samples settle on architectures
+
 
 class Memory:
     """Utilities and gradients of the architectures met so far; each costs one call, once.
@@ -93,14 +95,14 @@ def guide(denoiser: Denoiser, memory: Memory, space: Space, strengths: Tensor, s
         space: Projects estimates onto legal architectures.
         strengths: w of each sample: weak ones keep to the prior, strong ones to the utility; a shorter batch uses the
             first of them.
-        sigma_min: Guidance ends here: the last estimate is the plain one, so samples end on architectures.
+        sigma_min: The lowest noise level; close to it the estimates are the plain ones.
     """
     sizes = torch.tensor([len(choices) for choices in space.choices])
     choice_mask = torch.arange(width(space)) < sizes[:, None]  # (S, V)
 
     def guided(x: Tensor, sigma: float) -> Tensor:
         denoised = denoiser(x, sigma)
-        if sigma <= sigma_min or memory.exhausted:
+        if sigma <= _SETTLE * sigma_min or memory.exhausted:
             return denoised
         vertices = space.project(denoised.double().numpy())
         gradient = torch.from_numpy(memory.gradients(vertices)).to(denoised)

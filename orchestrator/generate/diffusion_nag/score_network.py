@@ -106,7 +106,9 @@ class Block(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(`B`, `S`, channels) -> the same shape; `mask` is (`S`, `S`)."""
         batch, slots, channels = hidden.shape
-        heads = self.queries_keys_values(self.attention_norm(hidden)).view(batch, slots, 3, self.heads, -1)
+        heads = self.queries_keys_values(self.attention_norm(hidden)).view(
+            batch, slots, 3, self.heads, channels // self.heads
+        )
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, S, channels / heads)
         attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         hidden = hidden + self.attention_out(attended.transpose(1, 2).reshape(batch, slots, channels))

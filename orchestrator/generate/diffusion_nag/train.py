@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: steps done, mean loss of the last ones, seconds spent in all."""
+    """Where a training stands: steps done, mean loss of the last ones, time spent in all.
+
+    Attributes:
+        step: Steps done.
+        loss: Mean of the last ones.
+        seconds: Wall time.
+        cpu_seconds: Processor time, which other work on the machine does not stretch.
+    """
 
     step: int
     loss: float
     seconds: float
+    cpu_seconds: float
 
 
 def train_score(
@@ -120,23 +129,22 @@ def train_score(
         training.restore(state_path, identity)
     x0 = encode(architectures, width(space))
     drawn = None if weights is None else torch.from_numpy(weights).double()
-    started = time.perf_counter() - training.seconds
-    losses: list[float] = []
+    losses: deque[float] = deque(maxlen=_LOSS_WINDOW)
     saved = training.step
     while training.step < config.steps and not stop():
-        losses = [*losses[-_LOSS_WINDOW + 1 :], training.advance(x0, drawn)]
-        training.seconds = time.perf_counter() - started
-        progress(Progress(training.step, sum(losses) / len(losses), training.seconds))
+        losses.append(training.advance(x0, drawn))
+        progress(training.reached(losses))
         if training.step - saved >= config.save_every:
             training.save(state_path, identity)
             saved = training.step
-    reached = Progress(training.step, sum(losses) / len(losses) if losses else math.nan, training.seconds)
+    reached = training.reached(losses)
     if reached.step < config.steps:
         training.save(state_path, identity)
         return reached
     how = {
         "train": asdict(config),
-        "seconds": round(training.seconds, 1),
+        "seconds": round(reached.seconds, 1),
+        "cpu_seconds": round(reached.cpu_seconds, 1),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         **(provenance or {}),
@@ -161,16 +169,15 @@ class _Training:
     """Everything that changes from step to step."""
 
     def __init__(self, space: Space, config: TrainConfig, device: str) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            self.network = new_network(space, config.network).to(device).train()
+        self.network = new_network(space, config.network, config.seed).to(device).train()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.config = config
         self.device = device
         self.step = 0
-        self.seconds = 0.0
+        # As if the seconds spent before an interruption had just passed.
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
 
     def advance(self, x0: Tensor, weights: Tensor | None) -> float:
         """One optimiser step; returns its loss."""
@@ -194,6 +201,11 @@ class _Training:
         self.step += 1
         return loss.item()
 
+    def reached(self, losses: Collection[float]) -> Progress:
+        """Where it stands, given the last losses."""
+        loss = sum(losses) / len(losses) if losses else math.nan
+        return Progress(self.step, loss, time.perf_counter() - self.started, time.process_time() - self.cpu_started)
+
     def save(self, path: Path, identity: Mapping[str, Any]) -> None:
         """Write the state. Raises CheckpointError."""
         tensors = {"generator": self.generator.get_state()}
@@ -201,8 +213,9 @@ class _Training:
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": value for name, value in moments.items()}
-        header = {"format": STATE_FORMAT, "step": self.step, "seconds": self.seconds, "identity": identity}
-        write_tensors(path, tensors, header)
+        reached = asdict(self.reached([]))
+        del reached["loss"]  # of the last steps only
+        write_tensors(path, tensors, {"format": STATE_FORMAT, "reached": reached, "identity": identity})
 
     def restore(self, path: Path, identity: Mapping[str, Any]) -> None:
         """Read a state. Raises CheckpointError when it is another training's or corrupt."""
@@ -222,8 +235,11 @@ class _Training:
             average = _below("average.", tensors)
             self.average = {name: average[name].to(self.device) for name in self.average}
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
-            self.step, self.seconds = int(header["step"]), float(header["seconds"])
-        except (KeyError, ValueError, RuntimeError) as error:
+            reached = Progress(loss=math.nan, **header["reached"])
+            self.step = reached.step
+            self.started -= reached.seconds
+            self.cpu_started -= reached.cpu_seconds
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path} is corrupt: {error}", "delete it and start over") from error
 
 
