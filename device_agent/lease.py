@@ -119,25 +119,22 @@ class LeaseBook:
             LeaseHeld: Somebody does; the message says who.
         """
         with self._transaction() as database:
-            row = database.execute(
-                "SELECT token, holder, label, boot, expires_s FROM leases WHERE device = ?", (device,)
-            ).fetchone()
-            token = 1
-            if row is not None:
-                token = row[0] + 1
-                if self._is_held(row[1], row[3], row[4]):
-                    raise LeaseHeld(
-                        f"in use by process {row[2]}",
-                        device=device,
-                        command="acquire the lease",
-                        hint=f"wait for it, or end it; a program that stands still loses it within {self._ttl_s:g} s",
-                    )
+            token = self._last_token(device) + 1
             database.execute(
                 "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)",
                 (device, token, self._holder, _label(), self._boot, self._clock() + self._ttl_s),
             )
         self._start_heart()
         return Lease(device, token)
+
+    def ensure_free(self, device: str) -> None:
+        """Make sure that nobody holds a device now.
+
+        Raises:
+            LeaseHeld: Somebody does.
+        """
+        with self._transaction():
+            self._last_token(device)
 
     def check(self, lease: Lease) -> None:
         """Make sure that nobody else has had the device since.
@@ -205,6 +202,23 @@ class LeaseBook:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _last_token(self, device: str) -> int:
+        """The token of the last lease, 0 if there was none. Raises LeaseHeld if that is still held."""
+        row = self._database.execute(
+            "SELECT token, label, holder, boot, expires_s FROM leases WHERE device = ?", (device,)
+        ).fetchone()
+        if row is None:
+            return 0
+        token, label, *rest = row
+        if self._is_held(*rest):
+            raise LeaseHeld(
+                f"in use by process {label}",
+                device=device,
+                command="acquire the lease",
+                hint=f"wait for it, or end it; a program that stands still loses it within {self._ttl_s:g} s",
+            )
+        return int(token)
 
     def _is_held(self, holder: str, boot: str, expires_s: float) -> bool:
         if not holder or boot != self._boot or expires_s <= self._clock():

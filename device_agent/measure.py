@@ -16,6 +16,7 @@ def measure(
     plan: MeasurementPlan,
     *,
     earlier_blocks: Sequence[Block] = (),
+    first_index: int | None = None,
     on_block: Callable[[Block], None] | None = None,
     before_block: Callable[[], None] | None = None,
 ) -> Measurement:
@@ -29,6 +30,7 @@ def measure(
         artifact: What to run.
         plan: How.
         earlier_blocks: Blocks of the same measurement from before an interruption; they count.
+        first_index: Of the next block; None: the one after the earlier blocks.
         on_block: Called with each new block the moment it exists, to keep it.
         before_block: Called before each block.
 
@@ -36,12 +38,14 @@ def measure(
         DeviceError: The artifact could not be measured; blocks given to `on_block` stay valid.
     """
     blocks = list(earlier_blocks)
+    next_index = max((block.index for block in blocks), default=-1) + 1 if first_index is None else first_index
     if not _finished(blocks, plan):
         device.deploy(artifact)
     while not _finished(blocks, plan):
         if before_block is not None:
             before_block()
-        block = device.run_block(artifact, plan, index=max((block.index for block in blocks), default=-1) + 1)
+        block = device.run_block(artifact, plan, index=next_index)
+        next_index += 1
         blocks.append(block)
         if on_block is not None:
             on_block(block)

@@ -18,7 +18,7 @@ from profiling.records import Failure
 Blame = Literal["device", "undecided", "nobody"]
 
 # Nobody's fault: no strike for the phone and no attempt of the job's.
-_INTERRUPTIONS = (AdbServerLost, DeviceNoPermissions, DeviceUnauthorized, LeaseHeld, LeaseLost)
+INTERRUPTIONS = (AdbServerLost, DeviceNoPermissions, DeviceUnauthorized, LeaseHeld, LeaseLost)
 _CIRCUMSTANTIAL = frozenset({"crash", "out_of_memory", "delegate_fallback", "delegate_refused"})
 
 
@@ -29,14 +29,14 @@ class RetryPolicy:
     Attributes:
         attempts: Ends with its error after so many infrastructure errors.
         timeouts: The same for missed deadlines.
-        confirmations: A crash is the model's after so many.
+        confirmations: A crash is the model's after so many, if it never worked; 1: devices that can tell by themselves.
         interruptions: The same for what is nobody's fault.
         first_delay_s, longest_delay_s: Wait before the next attempt on the same device, doubling.
     """
 
     attempts: int = 5
     timeouts: int = 2
-    confirmations: int = 3
+    confirmations: int = 2
     interruptions: int = 100
     first_delay_s: float = 1.0
     longest_delay_s: float = 60.0
@@ -82,7 +82,7 @@ class Judgement:
 
 def judge(error: DeviceError, history: History, policy: RetryPolicy) -> Judgement:
     """What an error means for the job that met it, and for the device."""
-    if isinstance(error, _INTERRUPTIONS):
+    if isinstance(error, INTERRUPTIONS):
         after = replace(history, interruptions=history.interruptions + 1)
         return _again_or(error.failure(), after, after.interruptions, policy.interruptions, "nobody", policy)
     if error.kind == "timeout":
@@ -93,7 +93,7 @@ def judge(error: DeviceError, history: History, policy: RetryPolicy) -> Judgemen
         return _again_or(error.failure(), after, after.faults, policy.attempts, "device", policy)
     if error.kind == "user" or error.code not in _CIRCUMSTANTIAL:
         return Judgement(history, error.failure(), "nobody")
-    if not history.worked:
+    if not history.worked or policy.confirmations == 1:
         after = replace(history, doubts=history.doubts + 1)
         return _again_or(error.failure(), after, after.doubts, policy.confirmations, "undecided", policy)
     after = replace(history, faults=history.faults + 1)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.backend import LocalBackend, MeasurementBackend, MeasurementJob, MeasurementResult
+from device_agent.backend import MeasurementBackend, MeasurementJob, MeasurementResult
 from device_agent.device import Artifact
 from device_agent.errors import CommandTimeout, DeviceError, InfrastructureError, ModelCrashed, RunnerBroken
 from device_agent.gate import GateClosed, HostGate
 from device_agent.host import HostDevice
+from device_agent.local import LocalBackend
 from device_agent.table import TableDevice
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, Failure, Measurement

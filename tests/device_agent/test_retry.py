@@ -38,9 +38,9 @@ def until_the_end(error: DeviceError, history: History | None = None) -> list[Ju
         (ModelRefused("corrupt"), 1, "nobody", "model"),
         (TableMiss("not there"), 1, "nobody", "model"),
         (WrongRequest("no such CPU"), 1, "nobody", "user"),
-        (ModelCrashed("segfault"), 3, "undecided", "model"),
-        (ModelOutOfMemory("killed"), 3, "undecided", "model"),
-        (ModelRefused("the CPU did it", code="delegate_fallback"), 3, "undecided", "model"),
+        (ModelCrashed("segfault"), 2, "undecided", "model"),
+        (ModelOutOfMemory("killed"), 2, "undecided", "model"),
+        (ModelRefused("the CPU did it", code="delegate_fallback"), 2, "undecided", "model"),
         (CommandTimeout("too slow"), 2, "undecided", "timeout"),
         (InfrastructureError("something"), 5, "device", "infrastructure"),
         (RunnerBroken("nonsense"), 5, "device", "infrastructure"),
@@ -73,11 +73,11 @@ def test_a_model_that_has_worked_is_never_blamed_for_a_crash(error: DeviceError)
 
 def test_kinds_of_errors_are_counted_apart() -> None:
     history = History()
-    for error in (DeviceLost("x"), CommandTimeout("x"), ModelCrashed("x"), AdbServerLost("x"), ModelCrashed("x")):
+    for error in (DeviceLost("x"), CommandTimeout("x"), ModelCrashed("x"), AdbServerLost("x"), DeviceLost("x")):
         judgement = judge(error, history, POLICY)
         assert judgement.failure is None
         history = judgement.history
-    assert history == History(faults=1, timeouts=1, doubts=2, interruptions=1)
+    assert history == History(faults=2, timeouts=1, doubts=1, interruptions=1)
 
 
 def test_waits_double_up_to_a_limit() -> None:
