@@ -12,7 +12,6 @@ from device_agent.backend import MeasurementJob, MeasurementResult
 from device_agent.device import Artifact, Device
 from device_agent.gate import HostGate
 from device_agent.local import LocalBackend
-from device_agent.local import LocalBackend
 from orchestrator.campaign.config import ACCURACY, Config, latency_metric
 from orchestrator.campaign.events import AccuracyDone, BlockDone, LatencyDone, Listener
 from orchestrator.campaign.folder import RunFolder
