@@ -17,7 +17,7 @@ from device_agent.journal import Journal
 from device_agent.lease import Lease, LeaseBook
 from device_agent.measure import measure
 from device_agent.reference import DeviceDrifted, ReferenceMonitor, ReferencePlan
-from device_agent.retry import RetryPolicy, judge
+from device_agent.retry import INTERRUPTIONS, RetryPolicy, judge
 from device_agent.ticket import Ticket
 from profiling.records import Measurement
 
@@ -98,6 +98,7 @@ class Session:
         self._monitor = monitor
         self._services = services
         self._board = services.board
+        self._over = False
         if monitor is not None:
             monitor.begin()
         if lease is not None and services.journal is not None:
@@ -107,29 +108,31 @@ class Session:
         """Do a job, or put it back.
 
         Returns:
-            Whether the session may go on: after a fault of the device it has to begin anew.
+            Whether the session may go on: after an infrastructure error it has to begin anew.
         """
         if not ticket.begin():
             return True
-        faultless = True
         try:
-            faultless, result = self._attempt(ticket)
+            result = self._attempt(ticket)
         except Exception as error:  # as in concurrent.futures: whoever waits for the future must hear of it
             ticket.future.set_exception(error)
         else:
             if result is not None:
                 ticket.future.set_result(result)
-        return faultless
+        return not self._over
 
-    def _attempt(self, ticket: Ticket) -> tuple[bool, MeasurementResult | None]:
-        """Whether the device is without fault, and the job's end; None: it is back in the queue."""
+    def _attempt(self, ticket: Ticket) -> MeasurementResult | None:
+        """The job's end; None: it is back in the queue."""
         try:
             self._look_at_reference()
         except DeviceError as error:
             self._unless_closed(error)
-            self._board.strike(self._key, error)
+            _logger.warning("reference: %s", error)
+            self._over = True
+            if not isinstance(error, INTERRUPTIONS):
+                self._board.strike(self._key, error)
             self._board.put_back(ticket, avoid=self._key, delay_s=0.0)
-            return False, None
+            return None
         try:
             measurement = self._measure(ticket)
             result = self._record(ticket, measurement)
@@ -143,7 +146,7 @@ class Session:
                 self._board.strike(other, ticket.last_failure)
         if self._monitor is not None:
             self._monitor.count()
-        return True, result
+        return result
 
     def _measure(self, ticket: Ticket) -> Measurement:
         """Raises DeviceError."""
@@ -163,7 +166,7 @@ class Session:
             raise NothingUsable("; ".join(measurement.reasons), device=device.info.name, command=job.artifact.label)
         return measurement
 
-    def _after(self, ticket: Ticket, error: DeviceError) -> tuple[bool, MeasurementResult | None]:
+    def _after(self, ticket: Ticket, error: DeviceError) -> MeasurementResult | None:
         """What follows from an error; see `_attempt`."""
         worked = any(block.status == "ok" for block in ticket.blocks)
         judgement = judge(error, replace(ticket.history, worked=worked), self._services.policy.retry)
@@ -173,12 +176,12 @@ class Session:
             self._board.strike(self._key, error)
         elif judgement.blame == "undecided":
             ticket.accused.add(self._key)
-        faultless = judgement.blame != "device"
+        self._over = self._over or error.kind == "infrastructure"
         if judgement.failure is None:
             self._board.put_back(ticket, avoid=self._key, delay_s=judgement.delay_s)
-            return faultless, None
+            return None
         try:
-            return faultless, self._record(ticket, judgement.failure)
+            return self._record(ticket, judgement.failure)
         except DeviceError as stale:  # what is to be said of a model needs a valid lease as well
             return self._after(ticket, stale)
 

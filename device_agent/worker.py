@@ -38,7 +38,7 @@ class Worker:
         policy = self._services.policy
         while (sighting := self._board.await_device(self._key)) is not None:
             try:
-                faultless = self._serve(sighting)
+                well = self._serve(sighting)
             except LeaseHeld as error:
                 self._board.leave(self._key, error, policy.lease_retry_s)
             except DeviceError as error:
@@ -48,7 +48,7 @@ class Worker:
                     self._board.strike(self._key, error)
                 self._board.leave(self._key, error, policy.retry.first_delay_s)
             else:
-                self._board.leave(self._key, rest_s=0.0 if faultless else policy.retry.first_delay_s)
+                self._board.leave(self._key, rest_s=0.0 if well else policy.retry.first_delay_s)
 
     def interrupt(self) -> None:
         """End what runs on the device; from another thread."""
@@ -57,10 +57,10 @@ class Worker:
             device.close()
 
     def _serve(self, sighting: Sighting) -> bool:
-        """Open the device and do jobs until it is gone, set aside, at fault or idle.
+        """Open the device and do jobs until it is gone, set aside or idle, or an infrastructure error.
 
         Returns:
-            Whether it was without fault.
+            Whether it ended well.
 
         Raises:
             LeaseHeld: Another program uses it.
