@@ -13,7 +13,7 @@ underflows: that gradient is the guidance of the generators.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,12 +78,15 @@ class Acquisition:
     Attributes:
         goal: Objectives and constraints.
         surrogates: By metric.
+        log_connected: (`B`,) log of whether (`B`, `S`, `V`) architectures depend on their input at all. Those that do
+            not are fast, and features say little of them: without this term they would attract the first rounds.
         front: (`N`, `M`) feasible points so far, in `Goal.point` coordinates; dominated ones do no harm.
         reference: (`M`,) improvements count above it.
     """
 
     goal: Goal
     surrogates: Mapping[str, Surrogate]
+    log_connected: Callable[[Tensor], Tensor]
     front: Tensor
     reference: Tensor
 
@@ -101,7 +104,7 @@ class Acquisition:
         """(`B`,) log acquisition of (`B`, `S`, `V`) relaxed architectures."""
         relaxed = slots.to(torch.float64)
         found = {name: surrogate.marginal(relaxed) for name, surrogate in self.surrogates.items()}
-        return log_acquisition(self.goal, found, self.boxes).to(slots.dtype)
+        return (log_acquisition(self.goal, found, self.boxes) + self.log_connected(relaxed)).to(slots.dtype)
 
 
 def log_acquisition(goal: Goal, found: Mapping[str, tuple[Tensor, Tensor]], boxes: Boxes) -> Tensor:

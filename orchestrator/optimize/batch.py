@@ -43,11 +43,12 @@ def select_batch(acquisition: Acquisition, pool: Tensor, pending: Tensor, count:
     belief = _Belief(acquisition, torch.cat([pool, pending]))
     for row in range(len(pool), len(pool) + len(pending)):
         belief.accept(row)
+    connected = acquisition.log_connected(pool)
     picks: list[Pick] = []
     free = torch.ones(len(pool), dtype=torch.bool)
     for _ in range(min(count, len(pool))):
         found = belief.marginal()
-        values = log_acquisition(acquisition.goal, found, belief.boxes)[: len(pool)]
+        values = log_acquisition(acquisition.goal, found, belief.boxes)[: len(pool)] + connected
         row = int(torch.where(free, values.nan_to_num(-math.inf), -math.inf).argmax())
         if not free[row]:  # every value left is minus infinity: any free row will do
             row = int(free.int().argmax())

@@ -76,7 +76,9 @@ def believe(goal: Goal, fitter: SurrogateFitter, observations: Sequence[Observat
     else:
         front = np.flatnonzero(feasible)[pareto_mask(points[feasible])]
         elites = slots[front[np.argsort(-points[front, 0], kind="stable")]]
-    acquisition = Acquisition(goal, surrogates, torch.as_tensor(points[feasible]), torch.as_tensor(reference))
+    acquisition = Acquisition(
+        goal, surrogates, fitter.log_connected, torch.as_tensor(points[feasible]), torch.as_tensor(reference)
+    )
     return Beliefs(acquisition, elites)
 
 

@@ -26,6 +26,10 @@ class Encoding(Protocol):
         """(`B`,) positive amount of computation (relative multiply-adds), for spreading a first design over sizes."""
         ...
 
+    def connected(self, slots: torch.Tensor) -> torch.Tensor:
+        """(`B`,) whether the network's output depends on its input; a constant is never worth measuring."""
+        ...
+
     def waste(self, slots: torch.Tensor) -> torch.Tensor:
         """(`B`,) how many slots hold a choice that does nothing; a first design avoids such architectures."""
         ...

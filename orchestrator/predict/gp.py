@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from botorch.exceptions.warnings import OptimizationWarning
-from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.input import InputTransform
 from botorch.models.transforms.outcome import OutcomeTransform
+from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
@@ -98,10 +98,9 @@ def fit_process(
     trial = _process(encoded.transform(flat[rows]), targets[rows], variances[rows], prior, None, outcome)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizationWarning)  # stopping at the iteration limit is meant
-        fit_gpytorch_mll(
-            ExactMarginalLogLikelihood(trial.likelihood, trial),
-            optimizer_kwargs={"options": {"maxiter": _FIT_ITERATIONS}},
-            max_attempts=1,
+        # Not `fit_gpytorch_mll`: that one retries from random values of the global generator.
+        fit_gpytorch_mll_scipy(
+            ExactMarginalLogLikelihood(trial.likelihood, trial), options={"maxiter": _FIT_ITERATIONS}
         )
     rest = float(trial.likelihood.second_noise.detach())
     model = _process(flat, targets, variances, prior, encoded, outcome, rest)

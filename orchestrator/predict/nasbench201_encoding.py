@@ -19,7 +19,7 @@ class NASBench201Encoding:
     """Encoding of `orchestrator.space.nasbench201.NASBench201` (`S` = 6, `V` = 5)."""
 
     def accuracy(self, slots: Tensor) -> Tensor:
-        """(`B`, 15): which kinds of path exist, how many operators remain, and how they are stacked.
+        """(`B`, 13): which kinds of path exist, how many operators remain, and how they are stacked.
 
         Per-edge one-hots are left out on purpose: with some dozens of labels they drown what matters.
         """
@@ -27,20 +27,17 @@ class NASBench201Encoding:
         skip, pool = slots[..., _SKIP], slots[..., _POOL]
         conv3 = slots[..., _CONV3]
         conv = slots[..., _CONV1] + conv3
-        connected = _along(alive)
         skipped = _along(skip)
         conv_free = _along(skip + pool)
-        pooled = connected - _along(alive - pool)
+        pooled = _along(alive) - _along(alive - pool)
         live = _live_operators(slots)
         return torch.stack(
             [
-                _any(connected),
                 _any(skipped),
                 skipped.sum(-1),
                 _any(conv_free),
                 conv_free.sum(-1),
                 _any(conv_free - skipped),
-                _any(pooled),
                 pooled.sum(-1),
                 *_root(live).unbind(-1),
                 _root(_most(conv3, alive)),
@@ -66,6 +63,10 @@ class NASBench201Encoding:
         """(`B`,): multiply-adds of the pruned cell and its stem in units of one 1x1 convolution."""
         _, conv1, conv3, pool = _live_operators(slots).unbind(-1)
         return 2 + conv1 + 9 * conv3 + 0.5 * pool
+
+    def connected(self, slots: Tensor) -> Tensor:
+        """(`B`,): whether some path from input to output is alive."""
+        return _any(_along(1 - slots[..., _NONE]))
 
     def waste(self, slots: Tensor) -> Tensor:
         """(`B`,): edges that lie on no path from input to output, those with `none` among them."""

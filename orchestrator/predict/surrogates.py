@@ -21,10 +21,11 @@ from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
 from orchestrator.generate.pool import width
-from orchestrator.predict.cost_model import fit_prices, log_latency
+from orchestrator.predict.cost_model import fit_prices, least_latency, log_latency
 from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, fit_process
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
+_NEVER = 1e-12
 _OUTLIER = 0.7  # log residuals beyond it say nothing: networks that compute a constant run a thousand times faster
 
 
@@ -95,12 +96,16 @@ class SurrogateFitter:
         self._choices = width(space)
         drawn = self.relaxed(space.sample(sample, np.random.default_rng(0)))
         self._amounts = encoding.costs
+        self._connected = encoding.connected
         self._accuracy = _standardised(encoding.accuracy, drawn)
-        self._costs = _standardised(encoding.costs, drawn)
 
     def relaxed(self, slots: IntArray) -> Tensor:
         """(`B`, `S`, `V`) one-hot form of (`B`, `S`) choices."""
         return torch.as_tensor(one_hot(slots, self._choices))
+
+    def log_connected(self, slots: Tensor) -> Tensor:
+        """(`B`,) log of whether the input of (`B`, `S`, `V`) reaches the output; very low where not."""
+        return self._connected(slots).clamp_min(_NEVER).log()
 
     def accuracy(self, measured: Measured, *, floor: float) -> Surrogate:
         """Matern-5/2 plus linear on the encoding's features.
@@ -133,28 +138,31 @@ class SurrogateFitter:
         variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
         amounts = self._amounts(relaxed)
         prices = torch.as_tensor(fit_prices(amounts.numpy(), measured.values, variances.numpy()))
-        expected = log_latency(amounts, prices)
+        least_ms = least_latency(measured.values)
+        expected = log_latency(amounts, prices, least_ms)
         residual = torch.as_tensor(measured.values).log() - expected
-        targets = (expected + residual.clamp(-_OUTLIER, _OUTLIER))[:, None]
+        cut = residual.clamp(-_OUTLIER, _OUTLIER)
+        targets = (expected + cut)[:, None]
+        variances = variances + (residual - cut) ** 2
+        usual = (amounts / expected.exp()[:, None]).mean(0).clamp_min(1e-9)
         count, slots = amounts.shape[1], relaxed[0].numel()
-        by_amount = MaternKernel(
-            2.5,
-            active_dims=tuple(range(count, 2 * count)),
-            lengthscale_prior=LogNormalPrior(math.sqrt(2), 1.0),
-        )
+        by_price = DotProductKernel(active_dims=tuple(range(count, 2 * count)))
         by_slot = RBFKernel(
             active_dims=tuple(range(2 * count, 2 * count + slots)),
             lengthscale_prior=LogNormalPrior(0.7, 0.5),
         )
         prior = Prior(
-            _CostMean(prices),
-            ScaleKernel(by_amount, outputscale_prior=LogNormalPrior(2 * math.log(0.1), 1.0))
-            + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(2 * math.log(0.05), 1.0)),
+            _CostMean(prices, least_ms),
+            ScaleKernel(by_price, outputscale_prior=LogNormalPrior(2 * math.log(0.5), 1.0))
+            + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(2 * math.log(0.1), 1.0)),
             rest=LogNormalPrior(2 * math.log(0.03), 1.0),
         )
 
         def features(slots: Tensor) -> Tensor:
-            return torch.cat([self._amounts(slots), self._costs(slots), slots.flatten(-2)], dim=-1)
+            amounts = self._amounts(slots)
+            # The slope of log latency in each price: what the process adds to a price, it adds to all who pay it.
+            slopes = amounts / usual / log_latency(amounts, prices, least_ms).exp().unsqueeze(-1) / math.sqrt(count)
+            return torch.cat([amounts, slopes, slots.flatten(-2)], dim=-1)
 
         encoded = EncodedInput(features, self._choices)
         return Surrogate(*fit_process(relaxed.flatten(-2), targets, variances, encoded, prior, None), logarithmic=True)
@@ -163,12 +171,13 @@ class SurrogateFitter:
 class _CostMean(Mean):
     """Log of the additive cost model; reads the first `K` features."""
 
-    def __init__(self, prices: Tensor) -> None:
+    def __init__(self, prices: Tensor, least_ms: float) -> None:
         super().__init__()
+        self._least_ms = least_ms
         self.register_buffer("prices", prices)
 
     def forward(self, features: Tensor) -> Tensor:
-        return log_latency(features[..., : len(self.prices)], self.prices)
+        return log_latency(features[..., : len(self.prices)], self.prices, self._least_ms)
 
 
 def _standardised(features: Features, sample: Tensor) -> Features:

@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
+
 from orchestrator.predict.nasbench201_encoding import NASBench201Encoding
 from orchestrator.space.base import one_hot
 from orchestrator.space.nasbench201 import EDGES, NASBench201
@@ -39,13 +40,11 @@ def accuracy_by_search(slots: tuple[int, ...]) -> list[float]:
     pooled = sum(POOL in path for path in paths)
     convolutions = [sum(operator in (CONV1, CONV3) for operator in path) for path in paths]
     return [
-        float(bool(paths)),
         float(skipped > 0),
         skipped,
         float(free > 0),
         free,
         float(free > skipped),
-        float(pooled > 0),
         pooled,
         *(sqrt(live.count(operator) + 0.25) for operator in (SKIP, CONV1, CONV3, POOL)),
         sqrt(max((path.count(CONV3) for path in paths), default=0) + 0.25),

@@ -1,0 +1,146 @@
+"""Surrogates on made-up landscapes: they learn, know what they do not know, and use each variance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition import qLogExpectedImprovement
+from botorch.sampling import SobolQMCNormalSampler
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
+
+from orchestrator.predict.cost_model import fit_prices
+from orchestrator.predict.surrogates import Measured, Surrogate, SurrogateFitter
+from orchestrator.space.nasbench201 import NASBench201
+
+SPACE = NASBench201()
+FITTER = SurrogateFitter(SPACE)
+PRICES = np.array([1.0, 0.1, 0.1, 0.8, 2.5, 0.6] + 8 * [0.0])
+
+
+def accuracy_of(slots: np.ndarray) -> np.ndarray:
+    """Something smooth in the features, with a floor that many reach."""
+    features = SPACE.encoding().accuracy(FITTER.relaxed(slots)).numpy()
+    return np.maximum(40 + 6 * features[:, 8] + 3 * features[:, 10] - 4 * (features[:, 2] > 0), 10.0)
+
+
+def latency_of(slots: np.ndarray) -> np.ndarray:
+    return np.asarray(SPACE.encoding().costs(FITTER.relaxed(slots)).numpy() @ PRICES)
+
+
+def sample(count: int, seed: int) -> np.ndarray:
+    return np.unique(SPACE.sample(count, np.random.default_rng(seed)), axis=0)
+
+
+def unknown(count: int) -> np.ndarray:
+    return np.full(count, np.nan)
+
+
+def z_scores(surrogate: Surrogate, slots: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        mean, variance = surrogate.marginal(FITTER.relaxed(slots))
+    return np.asarray((truth - mean.numpy()) / variance.sqrt().numpy())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_accuracy_is_learned_from_few_labels(seed: int) -> None:
+    train, test = sample(40, seed), sample(300, seed + 100)
+    noise = np.random.default_rng(seed).normal(0, 0.3, len(train))
+    measured = Measured(train, accuracy_of(train) + noise, np.full(len(train), 0.09))
+    surrogate = FITTER.accuracy(measured, floor=-math.inf)
+    with torch.no_grad():
+        mean, _ = surrogate.marginal(FITTER.relaxed(test))
+    assert spearmanr(mean.numpy(), accuracy_of(test))[0] > 0.9
+    assert np.mean(np.abs(z_scores(surrogate, test, accuracy_of(test))) < 3) > 0.9
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_latency_is_learned_from_ten_measurements(seed: int) -> None:
+    train, test = sample(10, seed), sample(300, seed + 100)
+    noise = np.exp(np.random.default_rng(seed).normal(0, 0.02, len(train)))
+    surrogate = FITTER.cost(Measured(train, latency_of(train) * noise, np.full(len(train), 4e-4)))
+    with torch.no_grad():
+        mean, _ = surrogate.marginal(FITTER.relaxed(test))
+    assert spearmanr(mean.numpy(), latency_of(test))[0] > 0.9
+
+
+def test_one_absurd_latency_does_not_spoil_the_rest() -> None:
+    train, test = sample(30, 0), sample(300, 100)
+    latency = latency_of(train)
+    latency[0] *= 1e-3
+    surrogate = FITTER.cost(Measured(train, latency, unknown(len(train))))
+    with torch.no_grad():
+        mean, _ = surrogate.marginal(FITTER.relaxed(test))
+    assert np.median(np.abs(mean.numpy() - np.log(latency_of(test)))) < 0.05
+
+
+def test_prices_are_recovered_and_never_negative() -> None:
+    amounts = SPACE.encoding().costs(FITTER.relaxed(sample(60, 0))).numpy()
+    rng = np.random.default_rng(0)
+    latency = amounts @ PRICES * np.exp(rng.normal(0, 0.02, len(amounts)))
+    prices = fit_prices(amounts, latency, np.full(len(amounts), 4e-4))
+    assert (prices >= 0).all()
+    assert np.median(np.abs(amounts @ prices / (amounts @ PRICES) - 1)) < 0.02
+
+
+def test_a_precise_measurement_counts_more_than_a_vague_one() -> None:
+    train = sample(30, 0)
+    values = accuracy_of(train)
+    values[5] += 15.0
+    means = []
+    for variance in (0.01, 400.0):
+        variances = np.full(len(train), 0.01)
+        variances[5] = variance
+        surrogate = FITTER.accuracy(Measured(train, values, variances), floor=-math.inf)
+        with torch.no_grad():
+            means.append(float(surrogate.marginal(FITTER.relaxed(train[5:6]))[0]))
+    assert means[0] - means[1] > 2.0
+
+
+def test_what_is_believed_of_a_measured_architecture() -> None:
+    train = sample(30, 0)
+    values = accuracy_of(train) + np.random.default_rng(0).normal(0, 1.0, len(train))
+    relaxed = FITTER.relaxed(train)
+    exact = Measured(train, values, np.zeros(len(train)))
+    vague = Measured(train, values, unknown(len(train)))
+    surrogate = FITTER.accuracy(exact, floor=-math.inf)
+    with torch.no_grad():
+        smooth, _ = surrogate.marginal(relaxed)
+        np.testing.assert_allclose(surrogate.truth(relaxed, exact).numpy(), values)
+        np.testing.assert_allclose(surrogate.truth(relaxed, vague).numpy(), smooth.numpy())
+
+
+def test_any_botorch_acquisition_is_differentiable_in_the_architecture() -> None:
+    train = sample(20, 0)
+    surrogate = FITTER.accuracy(Measured(train, accuracy_of(train), unknown(len(train))), floor=-math.inf)
+    sampler = SobolQMCNormalSampler(torch.Size([16]), seed=0)
+    acquisition = qLogExpectedImprovement(surrogate.model, best_f=float(accuracy_of(train).max()), sampler=sampler)
+    relaxed = torch.rand(3, 1, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    acquisition(relaxed).sum().backward()
+    assert relaxed.grad is not None
+    assert relaxed.grad.isfinite().all()
+    assert relaxed.grad.abs().sum() > 0
+
+
+def test_joint_and_marginal_agree() -> None:
+    train, test = sample(20, 0), FITTER.relaxed(sample(10, 1))
+    surrogate = FITTER.cost(Measured(train, latency_of(train), unknown(len(train))))
+    with torch.no_grad():
+        mean, variance = surrogate.marginal(test)
+        joint, covariance = surrogate.joint(test)
+    torch.testing.assert_close(mean, joint)
+    torch.testing.assert_close(variance, covariance.diagonal() + surrogate.rest)
+
+
+def test_a_fit_depends_on_nothing_but_the_measurements() -> None:
+    train = sample(20, 0)
+    measured = Measured(train, accuracy_of(train), unknown(len(train)))
+    means = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        surrogate = FITTER.accuracy(measured, floor=-math.inf)
+        with torch.no_grad():
+            means.append(surrogate.marginal(FITTER.relaxed(sample(5, 1)))[0])
+    assert torch.equal(means[0], means[1])
