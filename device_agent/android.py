@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,7 @@ from profiling.records import Block, DeviceInfo, Failure
 
 # A reading this young is still true when the next block is about to start.
 _FRESH_S = 1.0
+_KILL_AGAIN_S = 0.2
 # Runs as the process that becomes the runner, so what it reports is what the runner has.
 _READ_BACK = 'grep Cpus_allowed_list "/proc/$$/status"; exec "$@"'
 
@@ -196,31 +197,35 @@ class AndroidDevice:
         If the phone cannot be reached, that is logged, and its journal has the next session put everything back.
         """
         self._closed.set()
+        while not self._lock.acquire(timeout=_KILL_AGAIN_S):  # a block runs, or is about to
+            with suppress(DeviceError):  # the phone may be gone; then so is what runs there
+                orphans.sweep(self._phone, BINARIES)
         try:
             if self._touched:
+                self._touched = False
                 orphans.sweep(self._phone, BINARIES)
-            with self._lock:
-                if self._touched:
-                    orphans.sweep(self._phone, BINARIES)  # what was being started when the first one looked
-                    restore.restore(self._phone)
-                    self._touched = False
+                restore.restore(self._phone)
         except DeviceError as error:
-            self._touched = False
             _logger.warning("%s: left as it is; the next session will put it back: %s", self._phone.serial, error)
+        finally:
+            self._lock.release()
 
     @contextmanager
     def _in_session(self) -> Iterator[_Session]:
         """A prepared phone; after an infrastructure error nothing is taken for granted, and it is prepared again."""
         with self._lock:
             try:
-                if self._closed.is_set():
-                    raise InfrastructureError("the device was closed", device=self._phone.serial)
+                self._require_open()
                 if self._session is None:
                     self._session = self._prepare()
                 yield self._session
             except (InfrastructureError, CommandTimeout):
                 self._session = None
                 raise
+
+    def _require_open(self) -> None:
+        if self._closed.is_set():
+            raise InfrastructureError("the device was closed", device=self._phone.serial)
 
     def _prepare(self) -> _Session:
         wanted = self._settings.switches()
@@ -259,10 +264,10 @@ class AndroidDevice:
         before, waited_s = wait_until_ready(self._phone, self._settings.limits, self._closed, known)
         binary_at = next(place for place, word in enumerate(words) if word.startswith(f"{BINARIES}/"))
         launched = [*words[:binary_at], "sh", "-c", _READ_BACK, "sh", *words[binary_at:]]
+        self._require_open()
         started_at = time.time()
         result = self._phone.run(launched, benchmark_model.deadline_s(plan), cwd=ROOT)
-        if self._closed.is_set():  # and was killed by that
-            raise InfrastructureError("the device was closed", device=self._phone.serial)
+        self._require_open()  # otherwise the runner was killed by closing
         session.last, session.last_s = after, _ = read(self._phone), time.monotonic()
         for conditions in (before, after):
             session.clocks.see(conditions)
