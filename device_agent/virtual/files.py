@@ -71,11 +71,11 @@ class FileSystem:
 
     def exists(self, path: str) -> bool:
         """Whether there is such a path."""
-        return self.real(path).exists() or self._system.read(path, 0) is not None or self.is_folder(path)
+        return self._system.read(path, 0) is not None or self.is_folder(path) or self.real(path).exists()
 
     def is_folder(self, path: str) -> bool:
         """Whether it is a folder."""
-        return self.real(path).is_dir() or bool(self._system.names(path))
+        return bool(self._system.names(path)) or self.real(path).is_dir()
 
     def is_executable(self, path: str) -> bool:
         """Whether it may be executed: the mode says so, and it is not on `/sdcard`."""
@@ -84,21 +84,24 @@ class FileSystem:
 
     def status(self, path: str) -> os.stat_result:
         """As `os.stat`; made-up files are regular, readable, and as long as their content."""
-        real = self.real(path)
-        if real.exists():
-            return real.stat()
         content = self._system.read(path, 0)
         if content is None and not self._system.names(path):
-            raise failure(errno.ENOENT, path)
+            try:
+                return self.real(path).stat()
+            except FileNotFoundError:
+                raise failure(errno.ENOENT, path) from None
         mode = stat.S_IFDIR | 0o555 if content is None else stat.S_IFREG | 0o444
         return os.stat_result((mode, 0, 0, 1, 0, 0, len(content or b""), 0, 0, 0))
 
     def names(self, folder: str) -> tuple[str, ...]:
         """What is in a folder, sorted."""
-        if not self.is_folder(folder):
-            raise failure(errno.ENOTDIR if self.exists(folder) else errno.ENOENT, folder)
-        real = self.real(folder)
-        return tuple(sorted(self._system.names(folder) | (set(os.listdir(real)) if real.is_dir() else set())))
+        try:
+            real = os.listdir(self.real(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            real = []
+            if not self.is_folder(folder):
+                raise failure(errno.ENOTDIR if self.exists(folder) else errno.ENOENT, folder) from None
+        return tuple(sorted({*self._system.names(folder), *real}))
 
     def read(self, path: str, pid: int = 0) -> bytes:
         """The content of a file."""

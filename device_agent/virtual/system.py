@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from device_agent.virtual.processes import VirtualProcess
@@ -25,7 +27,7 @@ def cpu_list(cpus: frozenset[int] | tuple[int, ...]) -> str:
 
 
 class LinuxFiles:
-    """The `SystemFiles` of a phone; made anew for every look, so that values are current."""
+    """The `SystemFiles` of a phone; values are those of the moment."""
 
     def __init__(self, phone: VirtualPhone) -> None:
         self._phone = phone
@@ -35,7 +37,8 @@ class LinuxFiles:
         if path.startswith("/proc/"):
             text = self._proc(path.replace("/proc/self/", f"/proc/{pid}/"))
         elif path.startswith("/sys/"):
-            text = self._sys().get(path)
+            value = self._sys.get(path)
+            text = None if value is None else f"{value()}\n"
         else:
             text = None
         return None if text is None else text.encode()
@@ -47,10 +50,7 @@ class LinuxFiles:
             return frozenset(pids | {"cpuinfo", "meminfo", "uptime", "loadavg", "version", "self"})
         if re.fullmatch(r"/proc/\d+", folder):
             return frozenset({"cmdline", "status", "cpuset"})
-        prefix = folder.rstrip("/") + "/"
-        if not prefix.startswith("/sys/"):
-            return frozenset()
-        return frozenset(path[len(prefix) :].split("/", 1)[0] for path in self._sys() if path.startswith(prefix))
+        return frozenset(self._sys_folders.get(folder, ()))
 
     def _proc(self, path: str) -> str | None:
         phone = self._phone
@@ -75,34 +75,50 @@ class LinuxFiles:
             return "".join(blocks) + f"Hardware\t: {phone.profile.soc}\n"
         return None
 
-    def _sys(self) -> dict[str, str]:
+    @cached_property
+    def _sys(self) -> dict[str, Callable[[], object]]:
+        """Path below `/sys` -> what reads its value now. Phones are looked at often: the table is made once."""
         phone = self._phone
         everything = cpu_list(phone.profile.cpus)
-        table = {f"{_CPU}/{name}": f"{everything}\n" for name in ("possible", "present", "online")}
+        table = {f"{_CPU}/{name}": _constant(everything) for name in ("possible", "present", "online")}
         for cluster in phone.profile.clusters:
-            values = {
-                "cpuinfo_max_freq": cluster.max_khz,
-                "cpuinfo_min_freq": cluster.min_khz,
-                "scaling_max_freq": phone.frequency_khz(cluster),
-                "scaling_min_freq": cluster.min_khz,
-                "scaling_cur_freq": phone.frequency_khz(cluster),
-                "scaling_governor": "schedutil",
-                "related_cpus": " ".join(map(str, cluster.cpus)),
+            values: dict[str, Callable[[], object]] = {
+                "cpuinfo_max_freq": _constant(cluster.max_khz),
+                "cpuinfo_min_freq": _constant(cluster.min_khz),
+                "scaling_max_freq": partial(phone.frequency_khz, cluster),
+                "scaling_min_freq": _constant(cluster.min_khz),
+                "scaling_cur_freq": partial(phone.frequency_khz, cluster),
+                "scaling_governor": _constant("schedutil"),
+                "related_cpus": _constant(" ".join(map(str, cluster.cpus))),
             }
             for name, value in values.items():
-                table[f"{_CPU}/cpufreq/policy{cluster.cpus[0]}/{name}"] = f"{value}\n"
+                table[f"{_CPU}/cpufreq/policy{cluster.cpus[0]}/{name}"] = value
                 for cpu in cluster.cpus:
-                    table[f"{_CPU}/cpu{cpu}/cpufreq/{name}"] = f"{value}\n"
+                    table[f"{_CPU}/cpu{cpu}/cpufreq/{name}"] = value
             for cpu in cluster.cpus:
-                table[f"{_CPU}/cpu{cpu}/cpu_capacity"] = f"{cluster.capacity}\n"
+                table[f"{_CPU}/cpu{cpu}/cpu_capacity"] = _constant(cluster.capacity)
         if phone.thermal.observable:
-            for number, (name, temp_c) in enumerate(phone.temperatures_c().items()):
+            for number, name in enumerate(phone.temperatures_c()):
                 zone = f"/sys/class/thermal/thermal_zone{number}"
-                table[f"{zone}/type"] = f"{name.lower()}\n"
-                table[f"{zone}/temp"] = f"{temp_c * 1000:.0f}\n"
-        table["/sys/class/power_supply/battery/capacity"] = f"{phone.battery['level']:.0f}\n"
-        table["/sys/class/power_supply/battery/temp"] = f"{phone.battery['temp_c'] * 10:.0f}\n"
+                table[f"{zone}/type"] = _constant(name.lower())
+                table[f"{zone}/temp"] = partial(lambda name: round(phone.temperatures_c()[name] * 1000), name)
+        table["/sys/class/power_supply/battery/capacity"] = lambda: round(phone.battery["level"])
+        table["/sys/class/power_supply/battery/temp"] = lambda: round(phone.battery["temp_c"] * 10)
         return table
+
+    @cached_property
+    def _sys_folders(self) -> dict[str, set[str]]:
+        """Folder -> what is in it."""
+        folders: dict[str, set[str]] = {}
+        for path in self._sys:
+            parts = path.split("/")
+            for depth in range(2, len(parts)):
+                folders.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
+        return folders
+
+
+def _constant(value: object) -> Callable[[], object]:
+    return lambda: value
 
 
 def _process_file(process: VirtualProcess, name: str) -> str | None:
