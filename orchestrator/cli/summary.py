@@ -15,6 +15,7 @@ from orchestrator.campaign.state import CampaignState, Candidate, read_config, r
 from profiling.store import CampaignStore
 
 RunState = Literal["running", "interrupted", "finished"]
+_PIPE_WIDTH = 200
 
 
 def status_of(run: Path) -> dict[str, Any]:
@@ -88,9 +89,15 @@ def _latency(candidate: Candidate, device: str) -> str:
     return f"{measurement.latency_ms:.3f}" + (f" ± {half:.1f} %" if math.isfinite(half) and half > 0 else "")
 
 
+def _console() -> Console:
+    """Standard output; wide where it is no terminal, so that rows stay whole in files and pipes."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+
+
 def print_summary(state: CampaignState, folder: Path, page: Path) -> None:
     """The end of `nag run`."""
-    console = Console()
+    console = _console()
     counts = state.counts
     console.print(f"\n[bold]{state.config.name}[/]: {counts['measured']} measured, {counts['failed']} failed")
     if state.front:

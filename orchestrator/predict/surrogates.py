@@ -96,6 +96,8 @@ class SurrogateFitter:
         self._choices = width(space)
         drawn = self.relaxed(space.sample(sample, np.random.default_rng(0)))
         self._amounts = encoding.costs
+        # Of the space, not of what was measured: an amount that no measured network has is not therefore rare.
+        self._usual = encoding.costs(drawn).mean(0).clamp_min(1e-9)
         self._connected = encoding.connected
         self._accuracy = _standardised(encoding.accuracy, drawn)
 
@@ -144,7 +146,7 @@ class SurrogateFitter:
         cut = residual.clamp(-_OUTLIER, _OUTLIER)
         targets = (expected + cut)[:, None]
         variances = variances + (residual - cut) ** 2
-        usual = (amounts / expected.exp()[:, None]).mean(0).clamp_min(1e-9)
+        usual = self._usual / expected.exp().median()
         count, slots = amounts.shape[1], relaxed[0].numel()
         by_price = DotProductKernel(active_dims=tuple(range(count, 2 * count)))
         by_slot = RBFKernel(

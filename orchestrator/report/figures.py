@@ -19,6 +19,7 @@ from profiling.store import Purpose
 PointKind = Literal["winner", "feasible", "infeasible", "failed"]
 
 Z_90, Z_95 = 1.6449, 1.9600  # two-sided quantiles of the normal distribution
+_LARGEST_LOG = 700.0  # a predictor without any idea must not stop the report
 MIN_PAIRS = 3  # a rank correlation of fewer pairs says nothing
 
 
@@ -252,7 +253,7 @@ def _prediction_figure(run: Run, metric: str) -> PredictionFigure:
         sd = math.sqrt(predicted["sd"] ** 2 + (observed.variance or 0.0))
         pairs.append(_Pair(candidate.row.round, mean, sd, math.log(observed.value) if is_log else observed.value))
         ends = (mean, mean - Z_95 * sd, mean + Z_95 * sd)
-        interval = Interval(*(math.exp(end) for end in ends)) if is_log else Interval(*ends)
+        interval = Interval(*(math.exp(min(end, _LARGEST_LOG)) for end in ends)) if is_log else Interval(*ends)
         row = candidate.row
         points.append(Prediction(row.id, row.architecture, row.round, interval, observed.value))
     rounds = sorted({pair.round for pair in pairs})

@@ -144,3 +144,11 @@ def test_a_fit_depends_on_nothing_but_the_measurements() -> None:
         with torch.no_grad():
             means.append(surrogate.marginal(FITTER.relaxed(sample(5, 1)))[0])
     assert torch.equal(means[0], means[1])
+
+
+def test_an_operator_that_nothing_measured_contains_leaves_doubt_but_not_nonsense() -> None:
+    """Four networks, none with pooling: those with it are uncertain, by a factor and not by powers of ten."""
+    slots = np.array([[2, 1, 1, 2, 1, 1], [3, 3, 3, 2, 3, 3], [2, 2, 2, 1, 2, 2], [1, 1, 1, 1, 3, 1]])
+    measured = Measured(slots, np.array([0.0074, 0.0146, 0.0049, 0.0051]), np.array([0.015, 0.006, 2e-6, 5e-5]))
+    _, variance = FITTER.cost(measured).marginal(FITTER.relaxed(sample(500, seed=0)))
+    assert variance.sqrt().max() < 1.5
