@@ -16,8 +16,8 @@ from orchestrator.predict.surrogates import Measured, Surrogate, SurrogateFitter
 from orchestrator.space.base import Space
 from profiling.table import TableError, read_table
 
-_FITTED_ON = 400  # rows of a table: enough for its trends, and a Gaussian process of that size answers in milliseconds
-_OVER_BUDGET = 50.0  # standard deviations of the guided value that one unit of log latency beyond the budget costs
+ROWS = 400  # of a table: enough for its trends, and a Gaussian process of that size answers in milliseconds
+OVER_BUDGET = 50.0  # standard deviations of the guided value that one unit of log latency beyond the budget costs
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TableGuide:
             value = value + surrogate.marginal(slots)[0] / scale
         if self.cost is not None:
             excess = self.cost.marginal(slots)[0] - math.log(self.latency_budget_ms)
-            value = value - _OVER_BUDGET * torch.relu(excess)
+            value = value - OVER_BUDGET * torch.relu(excess)
         return value
 
 
@@ -56,6 +56,7 @@ def fit_table_guide(
     *,
     latency: str | None = None,
     latency_budget_ms: float | None = None,
+    rows: int = ROWS,
     seed: int = 0,
 ) -> TableGuide:
     """A utility from tables.
@@ -65,7 +66,8 @@ def fit_table_guide(
         columns: `FILE:COLUMN` of what is maximised.
         latency: `FILE:COLUMN` of latencies in milliseconds.
         latency_budget_ms: Latency above it costs.
-        seed: Chooses the rows that predictors are fitted on, where a table has more than they need.
+        rows: Random rows of a table that predictors are fitted on, where it has more.
+        seed: Chooses them.
 
     Raises:
         ConfigError: A column is not `FILE:COLUMN`, or of latency and budget there is only one.
@@ -79,14 +81,16 @@ def fit_table_guide(
     fitter = SurrogateFitter(space)
     scores = []
     for column in columns:
-        rows = _rows(space, column, seed, positive=False)
-        floor = float(np.quantile(rows.values, 0.1))  # how bad the worst are does not matter, and would spoil the fit
-        scale = float(np.maximum(rows.values, floor).std())
-        surrogate = fitter.accuracy(rows, floor=floor)
+        known = _sampled(space, column, rows, seed, positive=False)
+        floor = float(np.quantile(known.values, 0.1))  # how bad the worst are does not matter, and would spoil the fit
+        scale = float(np.maximum(known.values, floor).std())
+        surrogate = fitter.accuracy(known, floor=floor)
         scores.append((surrogate, scale if scale > 0 else 1.0))
     if latency is None or latency_budget_ms is None:
         return TableGuide(tuple(scores))
-    return TableGuide(tuple(scores), fitter.cost(_rows(space, latency, seed, positive=True)), latency_budget_ms)
+    return TableGuide(
+        tuple(scores), fitter.cost(_sampled(space, latency, rows, seed, positive=True)), latency_budget_ms
+    )
 
 
 def split_column(text: str) -> tuple[Path, str | None]:
@@ -107,13 +111,13 @@ def read_column(
         raise DataError(error.message, error.hint) from error
 
 
-def _rows(space: Space, text: str, seed: int, *, positive: bool) -> Measured:
-    """At most `_FITTED_ON` random rows of a column."""
+def _sampled(space: Space, text: str, rows: int, seed: int, *, positive: bool) -> Measured:
+    """At most so many random rows of a column."""
     path, column = split_column(text)
     if column is None:
         raise ConfigError("guidance", [Problem("column", text, "FILE:COLUMN")])
     values = read_column(path, column, above=0.0 if positive else None)
     names = list(values)
-    chosen = np.random.default_rng(seed).permutation(len(names))[:_FITTED_ON]
+    chosen = np.random.default_rng(seed).permutation(len(names))[:rows]
     slots = np.array([space.parse(names[row]).slots for row in chosen], dtype=np.int64)
     return Measured(slots, np.array([values[names[row]] for row in chosen]), np.full(len(chosen), np.nan))

@@ -89,7 +89,9 @@ class SpaceContract:
 
     def test_classes_are_stable(self, space: Space) -> None:
         architecture = space.architecture(space.sample(1, np.random.default_rng(5))[0])
-        assert space.isomorphism_class(architecture) == space.isomorphism_class(space.parse(architecture.text))
+        again = space.parse(architecture.text)
+        assert space.isomorphism_class(architecture) == space.isomorphism_class(again)
+        assert space.computation(architecture) == space.computation(again)
 
     def test_errors_are_the_users(self, space: Space) -> None:
         with pytest.raises(NagError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -86,12 +88,13 @@ class DiffusionNAG:
         started = time.perf_counter()
         generator = torch.Generator().manual_seed(request.seed)
         calls = 0
-        if request.utility is None:
-            raw, slots = self._unguided(request, generator)
-        elif request.utility.differentiable:
-            raw, slots, calls = self._guided(request, request.utility, generator)
-        else:
-            raw, slots, calls = self._ranked(request, request.utility, generator)
+        with _one_thread():
+            if request.utility is None:
+                raw, slots = self._unguided(request, generator)
+            elif request.utility.differentiable:
+                raw, slots, calls = self._guided(request, request.utility, generator)
+            else:
+                raw, slots, calls = self._ranked(request, request.utility, generator)
         slots = top_up(self.space, slots, request.count, np.random.default_rng(request.seed))
         validity, uniqueness, novelty = self._quality(raw)
         return Proposal(slots, validity, calls, time.perf_counter() - started, uniqueness, novelty)
@@ -198,3 +201,19 @@ class DiffusionNAG:
         """Keys of the training set, where it can be made again."""
         slots = self.checkpoint.training_set.architectures(self.space)
         return None if slots is None else frozenset(keys(slots))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps torch to one thread: batches are so small that several wait for each other longer than they compute.
+
+    On a machine that is busy otherwise (training, measuring) the waiting costs ten times the computing.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

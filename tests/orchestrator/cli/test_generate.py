@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from orchestrator.cli.main import main
 from orchestrator.space.nasbench201 import NASBench201
@@ -36,8 +37,9 @@ Nag = Callable[..., Done]
 
 @pytest.fixture
 def nag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs a command in this process, in a folder of its own."""
+    """Runs a command in this process, on one thread, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["nag", *arguments])

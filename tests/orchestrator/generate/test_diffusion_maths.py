@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orchestrator.generate.diffusion_nag.checkpoint import new_network
 from orchestrator.generate.diffusion_nag.guidance import Memory, direction, guide
-from orchestrator.generate.diffusion_nag.sampler import SAMPLERS
+from orchestrator.generate.diffusion_nag.sampler import SAMPLERS, Denoiser
 from orchestrator.generate.diffusion_nag.score_network import NetworkConfig
 from orchestrator.generate.diffusion_nag.sde import VESDE, encode, perturb, score
 from orchestrator.generate.pool import enumerate_space
@@ -23,7 +23,7 @@ SDE = VESDE()
 SMALL = NetworkConfig(channels=16, layers=2, heads=2)
 
 
-def exact_denoiser(x0: Tensor):  # type: ignore[no-untyped-def]
+def exact_denoiser(x0: Tensor) -> Denoiser:
     """E[x_0 | x_t] under a uniform prior over the given (`N`, `S`, `V`) architectures, by Bayes' rule."""
 
     def denoise(x: Tensor, sigma: float) -> Tensor:

@@ -124,12 +124,13 @@ def test_a_gradient_that_is_undefined_somewhere_does_no_harm() -> None:
     assert {2, 3} >= set(proposal.slots[0].tolist())
 
 
-def test_the_training_loop_of_others_is_left_alone() -> None:
-    """Global random state and gradient mode are as before."""
-    state = torch.get_rng_state()
+def test_torch_is_left_as_it_was() -> None:
+    """Global random state, gradient mode and threads are as before."""
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
     DiffusionNAG(SPACE, steps=4).propose(Request(4, LinearUtility(6, 5, differentiable=True)))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled()
+    assert torch.get_num_threads() == threads
 
 
 def test_options_reach_the_generator() -> None:
