@@ -71,7 +71,7 @@ class PhoneSettings:
     min_free_bytes: int = MIN_FREE_BYTES
 
     def switches(self) -> dict[str, str]:
-        """What to set, in order: names of `restore.SWITCHES` and values. What a phone refuses is recorded."""
+        """What to set, in order: names of `switches.SWITCHES` and values. What a phone refuses is recorded."""
         wanted: dict[str, str] = {}
         if self.stay_awake:
             wanted |= {"global/stay_on_while_plugged_in": "7", "awake": "true"}  # 7: any power supply
@@ -95,7 +95,6 @@ class _Session:
 
     prepared: restore.Prepared
     clusters: tuple[CpuCluster, ...]
-    clocks: ClockLimits
     last: Conditions
     last_s: float
     latency_ms: dict[tuple[str, str, int], float] = field(default_factory=dict)
@@ -129,6 +128,7 @@ class AndroidDevice:
         self._cache = PhoneCache(
             phone, quota_bytes=self._settings.quota_bytes, min_free_bytes=self._settings.min_free_bytes
         )
+        self._clocks = ClockLimits()  # outlives sessions: a phone that throttles now is not to be the measure
         self._session: _Session | None = None
         self._touched = False
         self._closed = threading.Event()
@@ -237,9 +237,8 @@ class AndroidDevice:
         orphans.sweep(self._phone, BINARIES)
         self._cache.open()
         prepared = restore.prepare(self._phone, wanted)
-        conditions, clocks = read(self._phone), ClockLimits()
-        clocks.see(conditions)
-        return _Session(prepared, conditions.clusters, clocks, conditions, time.monotonic())
+        conditions = read(self._phone)
+        return _Session(prepared, conditions.clusters, conditions, time.monotonic())
 
     def _deploy(self, artifact: Artifact) -> tuple[str, str]:
         """Paths of runner and model on the phone."""
@@ -261,7 +260,7 @@ class AndroidDevice:
     ) -> Block | Failure:
         """One process, between two readings."""
         known = session.last if time.monotonic() - session.last_s < _FRESH_S else None
-        before, waited_s = wait_until_ready(self._phone, self._settings.limits, self._closed, known)
+        before, waited_s = wait_until_ready(self._phone, self._settings.limits, self._clocks, cpus, self._closed, known)
         binary_at = next(place for place, word in enumerate(words) if word.startswith(f"{BINARIES}/"))
         launched = [*words[:binary_at], "sh", "-c", _READ_BACK, "sh", *words[binary_at:]]
         self._require_open()
@@ -269,13 +268,12 @@ class AndroidDevice:
         result = self._phone.run(launched, benchmark_model.deadline_s(plan), cwd=ROOT)
         self._require_open()  # otherwise the runner was killed by closing
         session.last, session.last_s = after, _ = read(self._phone), time.monotonic()
-        for conditions in (before, after):
-            session.clocks.see(conditions)
+        self._clocks.see(after)
         outcome = benchmark_model.parse(result.stdout, result.stderr, result.exit_code, plan, runs=runs)
         if isinstance(outcome, Failure):
             return outcome
         effective = _allowed_cpus(result.stdout)
-        reason = rejection(before, after, session.clocks, effective)
+        reason = rejection(before, after, self._clocks, effective)
         if not reason and cpus and set(effective) != set(cpus):
             reason = "affinity_changed"
         read_back: Mapping[str, Any] = {

@@ -180,48 +180,17 @@ def obstacles(conditions: Conditions, limits: Limits) -> dict[str, str]:
     return {reason: sentence for reason, (there, sentence) in found.items() if there}
 
 
+_COOL = "let it cool: better ventilation, out of its case, a slower charger"
 _HINTS = {
     "booting": "wait",
-    "thermal_status": "let it cool: better ventilation, out of its case, a slower charger",
-    "skin_temperature": "let it cool: better ventilation, out of its case, a slower charger",
-    "battery_temperature": "let it cool: better ventilation, out of its case, a slower charger",
+    "thermal_status": _COOL,
+    "skin_temperature": _COOL,
+    "battery_temperature": _COOL,
+    "clock_limit": _COOL,
     "battery_level": "charge it; a hub may give too little power",
     "power_saver": "turn the battery saver off",
     "screen_off": "wake it up, and turn off what locks it",
 }
-
-
-def wait_until_ready(
-    phone: AdbPhone, limits: Limits, stop: threading.Event, known: Conditions | None = None
-) -> tuple[Conditions, float]:
-    """Wait until nothing is in the way of a block.
-
-    Args:
-        phone: Which.
-        limits: What it has to be like.
-        stop: Set from another thread, it ends the waiting.
-        known: A reading from just now, to begin with.
-
-    Returns:
-        The reading that met the limits, and the seconds that were waited.
-
-    Raises:
-        PhoneNotReady: Something still was when `limits.max_wait_s` had passed, or `stop` was set.
-    """
-    started = time.monotonic()
-    while True:
-        conditions, known = known or read(phone), None
-        waited_s = time.monotonic() - started
-        found = obstacles(conditions, limits)
-        if not found:
-            return conditions, waited_s
-        if waited_s >= limits.max_wait_s or stop.is_set():
-            reason = next(iter(found))
-            raise PhoneNotReady(
-                f"not ready to be measured after {waited_s:.0f} s: {'; '.join(found.values())}",
-                reason=reason, device=phone.serial, hint=_HINTS[reason],
-            )  # fmt: skip
-        stop.wait(min(limits.poll_s, max(0.0, limits.max_wait_s - waited_s)))
 
 
 class ClockLimits:
@@ -250,6 +219,49 @@ class ClockLimits:
         )
 
 
+def wait_until_ready(
+    phone: AdbPhone,
+    limits: Limits,
+    clocks: ClockLimits,
+    cpus: Sequence[int],
+    stop: threading.Event,
+    known: Conditions | None = None,
+) -> tuple[Conditions, float]:
+    """Wait until nothing is in the way of a block.
+
+    Args:
+        phone: Which.
+        limits: What it has to be like.
+        clocks: Is shown every reading; clocks that it knows to be lowered are waited for as well.
+        cpus: What the block is to run on; empty: unknown.
+        stop: Set from another thread, it ends the waiting.
+        known: A reading from just now, to begin with.
+
+    Returns:
+        The reading that met the limits, and the seconds that were waited.
+
+    Raises:
+        PhoneNotReady: Something still was when `limits.max_wait_s` had passed, or `stop` was set.
+    """
+    started = time.monotonic()
+    while True:
+        conditions, known = known or read(phone), None
+        waited_s = time.monotonic() - started
+        clocks.see(conditions)
+        found = obstacles(conditions, limits)
+        if clocks.lowered(conditions, cpus):
+            found["clock_limit"] = "its clocks are limited to less than they were"
+        if not found:
+            return conditions, waited_s
+        if waited_s >= limits.max_wait_s or stop.is_set():
+            reason = next(iter(found))
+            raise PhoneNotReady(
+                f"not ready to be measured after {waited_s:.0f} s: {'; '.join(found.values())}",
+                reason=reason, device=phone.serial, hint=_HINTS[reason],
+            )  # fmt: skip
+        stop.wait(min(limits.poll_s, max(0.0, limits.max_wait_s - waited_s)))
+
+
 def rejection(before: Conditions, after: Conditions, clocks: ClockLimits, cpus: Sequence[int]) -> str:
     """Why a block between two readings must not be used; empty when it may.
 
@@ -270,7 +282,10 @@ def rejection(before: Conditions, after: Conditions, clocks: ClockLimits, cpus: 
 def limitations(conditions: Conditions, limits: Limits, *, shell_v2: bool, free_bytes: int | None) -> tuple[str, ...]:
     """What limits the accuracy or reliability of measurements on a phone in this state, one sentence each."""
     battery, thermal = conditions.battery, conditions.thermal
-    findings = [f"not ready: {sentence}" for sentence in obstacles(conditions, limits).values()]
+    in_the_way = obstacles(conditions, limits)
+    if "screen_off" in in_the_way:
+        in_the_way["screen_off"] += ", and will be woken up for measuring"
+    findings = [f"not ready: {sentence}" for sentence in in_the_way.values()]
     if thermal.observability == "none":
         findings.append("it reports no heat: throttling shows only in its clocks and in reference models")
     elif thermal.observability == "status":

@@ -11,13 +11,13 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from device_agent.adb_phone import AdbPhone
 from device_agent.deploy import ROOT
 from device_agent.errors import InfrastructureError
-from device_agent.phone_script import Answer, run_all
-from device_agent.phone_state import StateUnreadable, parse_power, parse_setting
+from device_agent.phone_script import run_all
+from device_agent.phone_state import StateUnreadable
+from device_agent.switches import SWITCHES, Switch
 
 JOURNAL = f"{ROOT}/restore.json"
 _VERSION = 1
@@ -31,121 +31,6 @@ class RestoreFailed(InfrastructureError):
     """Something that was changed on a phone could not be put back; its journal is still there."""
 
     code = "restore_failed"
-
-
-class Switch(Protocol):
-    """Something on a phone that the shell user can change. Values are text; None: never set."""
-
-    @property
-    def name(self) -> str:
-        """How the journal calls it."""
-        ...
-
-    def reading(self) -> tuple[str, ...]:
-        """The command that prints its value; empty where nothing tells it."""
-        ...
-
-    def value(self, answer: Answer) -> str | None:
-        """The value in what that command printed. Raises StateUnreadable."""
-        ...
-
-    def writing(self, value: str | None) -> tuple[str, ...]:
-        """The command that sets it."""
-        ...
-
-    @property
-    def drifts(self) -> bool:
-        """Whether the system itself moves it once it is restored, so that reading it then proves nothing."""
-        ...
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One of Android's settings, e.g. `global/stay_on_while_plugged_in`."""
-
-    space: str
-    key: str
-    drifts: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.space}/{self.key}"
-
-    def reading(self) -> tuple[str, ...]:
-        return ("settings", "get", self.space, self.key)
-
-    def value(self, answer: Answer) -> str | None:
-        return parse_setting(answer.text)
-
-    def writing(self, value: str | None) -> tuple[str, ...]:
-        if value is None:
-            return ("settings", "delete", self.space, self.key)
-        return ("settings", "put", self.space, self.key, value)
-
-
-@dataclass(frozen=True)
-class FixedPerformance:
-    """Android's fixed-performance mode (11 and later): clocks that can be kept up. Nothing tells whether it is on."""
-
-    name: str = "fixed_performance"
-    drifts: bool = False
-
-    def reading(self) -> tuple[str, ...]:
-        return ()
-
-    def value(self, answer: Answer) -> str | None:
-        raise StateUnreadable("nothing tells whether the fixed-performance mode is on")
-
-    def writing(self, value: str | None) -> tuple[str, ...]:
-        return ("cmd", "power", "set-fixed-performance-mode-enabled", value or "false")
-
-
-@dataclass(frozen=True)
-class ScreenAwake:
-    """Whether the screen is on, without a lock screen where no secret is needed for that."""
-
-    name: str = "awake"
-    drifts: bool = False
-
-    def reading(self) -> tuple[str, ...]:
-        return ("sh", "-c", "dumpsys power | grep mWakefulness=")
-
-    def value(self, answer: Answer) -> str | None:
-        return str(parse_power(answer.text).awake).lower()
-
-    def writing(self, value: str | None) -> tuple[str, ...]:
-        if value == "true":
-            return ("sh", "-c", "input keyevent KEYCODE_WAKEUP && { wm dismiss-keyguard || true; }")
-        return ("input", "keyevent", "KEYCODE_SLEEP")
-
-
-@dataclass(frozen=True)
-class Airplane:
-    """Airplane mode; the setting alone would not reach the radios."""
-
-    name: str = "airplane"
-    drifts: bool = False
-
-    def reading(self) -> tuple[str, ...]:
-        return ("settings", "get", "global", "airplane_mode_on")
-
-    def value(self, answer: Answer) -> str | None:
-        return "true" if parse_setting(answer.text) == "1" else "false"
-
-    def writing(self, value: str | None) -> tuple[str, ...]:
-        return ("cmd", "connectivity", "airplane-mode", "enable" if value == "true" else "disable")
-
-
-STAY_ON = Setting("global", "stay_on_while_plugged_in")
-BRIGHTNESS_MODE = Setting("system", "screen_brightness_mode")
-BRIGHTNESS = Setting("system", "screen_brightness", drifts=True)  # the automatic mode moves it
-ROTATION = Setting("system", "accelerometer_rotation")
-SWITCHES: Mapping[str, Switch] = {
-    switch.name: switch
-    for switch in (
-        STAY_ON, ScreenAwake(), BRIGHTNESS_MODE, BRIGHTNESS, ROTATION, Airplane(), FixedPerformance()
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -194,7 +79,10 @@ def prepare(phone: AdbPhone, wanted: Mapping[str, str]) -> Prepared:
     _write_journal(phone, changes)
     answers = run_all(phone, [change.switch.writing(change.wanted) for change in changes], _TIMEOUT_S)
     accepted = {c.switch: c.wanted for c, answer in zip(changes, answers, strict=True) if answer.exit_code == 0}
-    effective = before | {switch.name: value for switch, value in accepted.items()} | _await(phone, accepted)
+    now = _await(phone, accepted)
+    if len(accepted) < len(changes):  # a command may fail and still have changed something
+        now = _read(phone, switches)
+    effective = before | {switch.name: value for switch, value in accepted.items()} | now
     refused = [change for change in changes if effective[change.switch.name] != change.wanted]
     # What kept its value need not be restored; what got a third one has to be.
     kept = [change for change in refused if effective[change.switch.name] == change.before]

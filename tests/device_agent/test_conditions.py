@@ -129,7 +129,8 @@ class TestWaiting:
         ready.virtual.temperatures_c = lambda: (asked.set(), real())[1]  # type: ignore[method-assign]
         found: list[tuple[Conditions, float]] = []
         waiter = threading.Thread(
-            target=lambda: found.append(wait_until_ready(ready.adb, LIMITS, threading.Event())), daemon=True
+            target=lambda: found.append(wait_until_ready(ready.adb, LIMITS, ClockLimits(), (), threading.Event())),
+            daemon=True,
         )
         waiter.start()
         try:
@@ -161,7 +162,7 @@ class TestWaiting:
         spoil(ready.virtual)  # type: ignore[operator]
         limits = dataclasses.replace(LIMITS, max_wait_s=0.1)
         with pytest.raises(PhoneNotReady, match="not ready") as caught:
-            wait_until_ready(ready.adb, limits, threading.Event())
+            wait_until_ready(ready.adb, limits, ClockLimits(), (), threading.Event())
         assert caught.value.reason == reason
         assert caught.value.failure().kind == "infrastructure"
         assert caught.value.hint
@@ -172,19 +173,31 @@ class TestWaiting:
         threading.Timer(0.2, stop.set).start()
         started = time.monotonic()
         with pytest.raises(PhoneNotReady):
-            wait_until_ready(ready.adb, Limits(max_wait_s=60, poll_s=60), stop)
+            wait_until_ready(ready.adb, Limits(max_wait_s=60, poll_s=60), ClockLimits(), (), stop)
         assert time.monotonic() - started < 5
 
     def test_a_fresh_reading_is_enough(self, ready: Pair) -> None:
         ready.virtual.unplug()
-        assert wait_until_ready(ready.adb, LIMITS, threading.Event(), GOOD) == (GOOD, pytest.approx(0, abs=0.1))
+        waited = wait_until_ready(ready.adb, LIMITS, ClockLimits(), (), threading.Event(), GOOD)
+        assert waited == (GOOD, pytest.approx(0, abs=0.1))
         ready.lab.replug(ready.virtual)
+
+    def test_clocks_that_are_lowered_are_waited_for(self, ready: Pair) -> None:
+        clocks = ClockLimits()
+        clocks.see(read(ready.adb))
+        ready.virtual.inject(Fault("throttle"))
+        limits = dataclasses.replace(LIMITS, max_wait_s=0.1, max_thermal_status=6, max_skin_c=99.0)
+        with pytest.raises(PhoneNotReady) as caught:
+            wait_until_ready(ready.adb, limits, clocks, (8,), threading.Event())
+        assert caught.value.reason == "clock_limit"
+        ready.lab.heal(ready.virtual)
+        wait_until_ready(ready.adb, limits, clocks, (8,), threading.Event())
 
     def test_a_phone_that_goes_away_meanwhile(self, ready: Pair) -> None:
         ready.virtual.awake = False
         threading.Timer(0.1, ready.virtual.unplug).start()
         with pytest.raises(InfrastructureError) as caught:
-            wait_until_ready(ready.adb, LIMITS, threading.Event())
+            wait_until_ready(ready.adb, LIMITS, ClockLimits(), (), threading.Event())
         assert not isinstance(caught.value, PhoneNotReady)
         assert isinstance(caught.value, DeviceLost) or "not found" in str(caught.value)
         ready.lab.replug(ready.virtual)
