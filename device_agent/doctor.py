@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from device_agent import orphans
@@ -124,13 +125,19 @@ def listed_phones(client: AdbClient) -> tuple[ListedDevice, ...]:
     return client.devices()
 
 
-def examine(client: AdbClient, store: RunnerStore | None = None, limits: Limits | None = None) -> Report:
+def examine(
+    client: AdbClient,
+    store: RunnerStore | None = None,
+    limits: Limits | None = None,
+    in_use: Mapping[str, str] = MappingProxyType({}),
+) -> Report:
     """Check everything; phones are asked, and a probe is written to them, but nothing on them is changed.
 
     Args:
         client: The adb server to look at.
         store: Where runners are; None: the user's.
         limits: What phones have to be like to be measured.
+        in_use: Serial -> who uses it. Such a phone is left alone: any question would disturb its measurement.
     """
     plugged = usb_phones() or ()
     try:
@@ -146,7 +153,12 @@ def examine(client: AdbClient, store: RunnerStore | None = None, limits: Limits 
                 "`nag devices --virtual 4` shows virtual ones",
             )
         )  # fmt: skip
-    phones = tuple(_phone(client, device, plugged, store or RunnerStore(), limits or Limits()) for device in listed)
+    phones = tuple(
+        _left_alone(device, in_use[device.serial])
+        if device.serial in in_use
+        else _phone(client, device, plugged, store or RunnerStore(), limits or Limits())
+        for device in listed
+    )
     return Report(tuple(findings), phones)
 
 
@@ -186,6 +198,11 @@ def _unlisted(listed: tuple[ListedDevice, ...], plugged: tuple[UsbPhone, ...]) -
             "usb", "warning", f"plugged in, but not listed by this adb server: {ports}",
             "another adb server may hold it (`pgrep -a adb`): a phone on USB belongs to one server only",
         )  # fmt: skip
+
+
+def _left_alone(device: ListedDevice, user: str) -> PhoneReport:
+    finding = Finding("connection", "ok", f"in use by process {user}; left alone")
+    return PhoneReport(device.serial, device.state, None, (finding,))
 
 
 def _phone(

@@ -61,7 +61,7 @@ def doctor(as_json: JsonOption = False, virtual: VirtualOption = 0, adb_port: Ad
 
     with ExitStack() as stack:
         client = stack.enter_context(_lab(virtual)).client if virtual else AdbClient(port=adb_port)
-        report = examine(client)
+        report = examine(client, in_use=_in_use())
     if as_json:
         print(json.dumps({"status": report.status, **report.to_json()}, indent=2))
     else:
@@ -208,11 +208,20 @@ def _phones(client: AdbClient) -> list[dict[str, Any]]:
     except AdbServerLost as lost:
         print(f"note: {lost}", file=sys.stderr)
         return []
+    in_use = _in_use()
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(lambda device: _phone(client, device), listed))
+        return list(pool.map(lambda device: _phone(client, device, in_use.get(device.serial)), listed))
 
 
-def _phone(client: AdbClient, device: ListedDevice) -> dict[str, Any]:
+def _in_use() -> dict[str, str]:
+    """Serials of phones that other programs measure on, and who these are."""
+    from device_agent.lease import LeaseBook
+
+    with LeaseBook() as book:
+        return {held.lease.device: held.label for held in book.held()}
+
+
+def _phone(client: AdbClient, device: ListedDevice, user: str | None) -> dict[str, Any]:
     from device_agent.adb_shell import TEMPORARY
     from device_agent.conditions import Limits, limitations, read
     from device_agent.doctor import advice
@@ -223,6 +232,8 @@ def _phone(client: AdbClient, device: ListedDevice) -> dict[str, Any]:
     values: dict[str, Any] = {"device": device.serial, "state": device.state, "limits": [], "action": ""}
     if device.state != "device":
         return {**values, "model": device.tags.get("model", ""), "action": advice(device.state, usb_phones() or ())}
+    if user is not None:  # any question would disturb its measurement
+        return {**values, "model": device.tags.get("model", ""), "limits": [f"in use by process {user}"]}
     phone = client.phone(device.serial, device.transport_id)
     try:
         info = describe(phone)

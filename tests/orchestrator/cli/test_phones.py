@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.lease import LeaseBook
 from device_agent.virtual import PROFILES, Fault, VirtualLab
 from tests.device_agent.models import small_artifact
 
@@ -31,6 +32,7 @@ class Nag:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
+        self.home = home
         self._environment = os.environ | {"DEVICENAG_HOME": str(home), "ANDROID_ADB_SERVER_PORT": port}
 
     def __call__(self, *arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
@@ -87,6 +89,22 @@ def test_devices_with_what_to_do(nag: Nag, lab: VirtualLab) -> None:
         assert "accept the key" in measured.stderr
     finally:
         lab.heal(locked)
+
+
+def test_a_phone_that_is_being_measured_is_left_alone(nag: Nag, lab: VirtualLab, model: Path) -> None:
+    with LeaseBook(nag.home / "leases") as book:
+        book.acquire(lab.serials[0])
+        (used,) = (
+            phone
+            for phone in json.loads(nag("devices", "--adb-port", lab.port, "--json").stdout)
+            if phone["device"] == lab.serials[0]
+        )
+        assert f"in use by process {os.getpid()}" in used["limits"][0]
+        assert "serial_hash" not in used
+        assert "left alone" in nag("doctor", "--adb-port", lab.port).stdout
+        refused = nag("measure", model, "--device", lab.serials[0], "--adb-port", lab.port)
+        assert refused.returncode == 3
+        assert f"in use by process {os.getpid()}" in refused.stderr
 
 
 def test_doctor(nag: Nag) -> None:
