@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -278,6 +278,18 @@ def _absolute(model: BaseModel, folder: Path) -> BaseModel:
     return model.model_copy(update={name: fix(getattr(model, name)) for name in type(model).model_fields})
 
 
+def _paths(value: Any, at: str = "") -> Iterator[tuple[str, Path]]:
+    """Every path of a configuration with the field it stands in."""
+    if isinstance(value, Path):
+        yield at, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _paths(getattr(value, name), f"{at}.{name}" if at else name)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _paths(item, f"{at}[{index}]")
+
+
 def _cross_check(config: Config) -> list[Problem]:
     """What no single field can tell."""
     problems: list[Problem] = []
@@ -307,9 +319,9 @@ def _cross_check(config: Config) -> list[Problem]:
         for metric in goal.metrics:
             if metric not in known:
                 problems.append(Problem("goal", metric, f"one of {', '.join(known)}"))
-    for device in config.devices:
-        if isinstance(device, TableDeviceConfig) and not device.path.is_file():
-            problems.append(Problem(f"devices[{names.index(device.name)}].path", str(device.path), "an existing file"))
+    problems += [
+        Problem(field, str(path), "an existing file or folder") for field, path in _paths(config) if not path.exists()
+    ]
     if config.budget.initial > config.budget.candidates:
         problems.append(
             Problem("budget.initial", config.budget.initial, f"at most budget.candidates ({config.budget.candidates})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -36,7 +37,7 @@ class TrainingConfig(_Config):
     """
 
     kind: Literal["training"] = "training"
-    dataset: str = Field(default="digits", min_length=1)
+    dataset: Literal["digits"] | Path = "digits"
     epochs: int = Field(default=3, ge=1, le=10_000)
     batch: int = Field(default=64, ge=2, le=65_536)
     learning_rate: float = Field(default=0.1, gt=0, le=100, allow_inf_nan=False)
@@ -67,7 +68,7 @@ class TableConfig(_Config):
     """
 
     kind: Literal["table"] = "table"
-    path: str = Field(min_length=1)
+    path: Path
     column: str = Field(min_length=1)
 
 
@@ -85,7 +86,7 @@ class ProxyConfig(_Config):
 
     kind: Literal["proxy"] = "proxy"
     proxy: ProxyName = "jacobian_macs"
-    dataset: str = Field(default=RANDOM_IMAGES, min_length=1)
+    dataset: Literal["digits", "random"] | Path = "random"
     batch: int = Field(default=32, ge=4, le=4096)
     repeats: int = Field(default=1, ge=1, le=100)
     sample_seed: int = Field(default=0, ge=0)

@@ -174,7 +174,7 @@ def make_sample(config: ProxyConfig, network: NetworkOptions) -> Split:
         images = torch.randn(config.batch, channels, height, width, generator=generator)
         labels = torch.randint(0, network.classes, (config.batch,), generator=generator)
     else:
-        train = load_dataset(config.dataset, network.input_shape, network.classes).train
+        train = load_dataset(str(config.dataset), network.input_shape, network.classes).train
         rows = torch.randperm(len(train), generator=generator)[: config.batch]
         images, labels = train.images[rows], train.labels[rows]
     return Split(images.contiguous(memory_format=torch.channels_last), labels)

@@ -55,7 +55,7 @@ class TrainingObjective:
         self._device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
         self._closed = threading.Event()
         self._dataset = load_dataset(
-            config.dataset,
+            str(config.dataset),
             network.input_shape,
             network.classes,
             seed=config.split_seed,

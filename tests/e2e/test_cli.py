@@ -113,7 +113,7 @@ def test_generate_prints_distinct_legal_architectures() -> None:
         (["report", "nowhere"], "is no run folder"),
         (["export", "nowhere", "--out", "x"], "is no run folder"),
         (["measure", "missing.tflite"], "missing.tflite"),
-        (["measure", "pyproject.toml", "--device", "phone"], "host, or table:FILE:COLUMN"),
+        (["measure", "pyproject.toml", "--device", "table:latencies.csv"], "table:FILE:COLUMN"),
         (["describe", "--space", "nasbench201", "--arch", "|conv~0|"], "no NAS-Bench-201 architecture"),
         (["describe", "--space", "resnet", "--arch", "x"], "nasbench201"),
         (["generate", "--space", "resnet", "--method", "random", "-n", "1"], "nasbench201"),

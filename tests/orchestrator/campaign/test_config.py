@@ -95,7 +95,7 @@ def test_one_wrong_thing_is_named(changes: dict[str, Any], field: str) -> None:
 def test_a_missing_table_is_told_before_anything_runs(tmp_path: Path) -> None:
     device = {"kind": "table", "path": str(tmp_path / "none.csv"), "column": "pixel3"}
     assert problems(devices=[device], goal={"minimize": "latency_ms[pixel3]"}) == {
-        "devices[0].path": "an existing file"
+        "devices[0].path": "an existing file or folder"
     }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_the_sample_is_the_configs() -> None:
     assert digits.images.shape == (16, 1, 8, 8)
     assert len(set(digits.labels.tolist())) > 3
     with pytest.raises(DataError, match="no such file"):
-        objective_of(dataset="absent")
+        objective_of(dataset=Path("absent"))
 
 
 def test_images_that_look_alike_score_low() -> None:

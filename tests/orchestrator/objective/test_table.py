@@ -22,7 +22,7 @@ def write(path: Path, values: list[object]) -> TableConfig:
         table.to_csv(path, index=False)
     else:
         table.to_parquet(path)
-    return TableConfig(path=str(path), column="valid")
+    return TableConfig(path=path, column="valid")
 
 
 class TestTableObjective(ObjectiveContract):
@@ -49,7 +49,7 @@ class TestTableObjective(ObjectiveContract):
 
 def test_wrong_tables_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        TableObjective(TableConfig(path=str(tmp_path / "absent.csv"), column="valid"))
+        TableObjective(TableConfig(path=tmp_path / "absent.csv", column="valid"))
     config = write(tmp_path / "table.csv", [91.5, 12])
     with pytest.raises(DataError, match="no column 'test'") as failure:
         TableObjective(config.model_copy(update={"column": "test"}))
