@@ -133,9 +133,10 @@ class Board:
                 if sighting.key not in self._stations:
                     self._stations[sighting.key] = Station(sighting.key, self._health)
                     new.append(sighting.key)
-                obstacle = sighting.obstacle
-                known = self._stations[sighting.key].obstacle
-                self._change(sighting.key, sighting=sighting, obstacle=obstacle or known)
+                before = self._stations[sighting.key]
+                was_unusable = before.sighting is not None and before.sighting.state != USABLE
+                obstacle = sighting.obstacle or (None if was_unusable else before.obstacle)
+                self._change(sighting.key, sighting=sighting, obstacle=obstacle)
             self._changed.notify_all()
             return tuple(new)
 
@@ -155,7 +156,8 @@ class Board:
     def enter(self, key: str, info: DeviceInfo) -> None:
         """The device is open."""
         with self._changed:
-            self._change(key, info=info, ready=True, busy=False)
+            obstacle = self._stations[key].obstacle if self._stations[key].health.strikes else None
+            self._change(key, info=info, ready=True, busy=False, obstacle=obstacle)
             self._changed.notify_all()
 
     def leave(self, key: str, obstacle: DeviceError | None = None, rest_s: float = 0.0) -> None:
@@ -217,7 +219,8 @@ class Board:
         """The device has measured something."""
         with self._changed:
             station = self._stations[key]
-            self._change(key, health=station.health.succeeded(self._clock()), done=station.done + 1)
+            health = station.health.succeeded(self._clock())
+            self._change(key, health=health, done=station.done + 1, obstacle=None)
 
     # Patience ---------------------------------------------------------------------------------------------------
 
@@ -226,8 +229,11 @@ class Board:
         with self._changed:
             while not self._closed:
                 now_s = self._clock()
+                # There may be thousands of tickets, but they are for few devices.
+                wanted = {ticket.job.device for ticket in self._tickets}
+                hopeful = {device for device in wanted if any(map(self._is_usable, self._suitable(device)))}
                 for ticket in self._tickets:
-                    if any(self._is_usable(key) for key in self._suitable(ticket)):
+                    if ticket.job.device in hopeful:
                         ticket.forlorn_since_s = None
                     elif ticket.forlorn_since_s is None:
                         ticket.forlorn_since_s = now_s
@@ -251,7 +257,7 @@ class Board:
             f"{station.key} is {station.state(now_s)}"
             + (f" ({station.obstacle.message})" if station.obstacle is not None else "")
             for station in self._stations.values()
-            if station.key in self._suitable(ticket) or station.info is None
+            if station.key in self._suitable(device) or station.info is None
         ]
         tried = f"; it was tried before: {last.detail}" if last is not None else ""
         hints = [station.obstacle.hint for station in self._stations.values() if station.obstacle is not None]
@@ -277,20 +283,22 @@ class Board:
     def _is_usable(self, key: str) -> bool:
         return self._stations[key].state(self._clock()) in ("idle", "busy")
 
-    def _suitable(self, ticket: Ticket) -> list[str]:
+    def _suitable(self, wanted: str) -> list[str]:
         """The devices that a job may go to. A name says which; only when no device has it, it is a model."""
-        wanted = ticket.job.device
         known = [(key, station.info) for key, station in self._stations.items() if station.info is not None]
         named = [key for key, info in known if wanted in (info.name, key)]
         return named or [key for key, info in known if info.model == wanted]
 
     def _choose(self, key: str, now_s: float) -> Ticket | None:
         """The oldest job for a device; one that it has failed at is left to others, while there are any."""
+        places: dict[str, list[str]] = {}
         for ticket in self._tickets:
-            suitable = self._suitable(ticket)
-            if key not in suitable:
+            wanted = ticket.job.device
+            if wanted not in places:
+                places[wanted] = self._suitable(wanted)
+            if key not in places[wanted]:
                 continue
-            fresh = [other for other in suitable if other not in ticket.avoid and self._is_usable(other)]
+            fresh = [other for other in places[wanted] if other not in ticket.avoid and self._is_usable(other)]
             # Elsewhere at once, on the same device not before its time.
             if key in fresh or (not fresh and now_s >= ticket.not_before_s):
                 return ticket

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -156,8 +156,8 @@ class FleetBackend:
             discovery.close()
         with self._lock:
             workers = list(self._workers.values())
-        for worker, _ in workers:
-            worker.interrupt()
+        with ThreadPoolExecutor(max_workers=max(1, len(workers))) as pool:
+            list(pool.map(Worker.interrupt, (worker for worker, _ in workers)))  # each may have to wait for its phone
         for thread in (*(thread for _, thread in workers), *self._threads):
             if thread is not threading.current_thread():
                 thread.join()

@@ -179,6 +179,11 @@ class Journal:
         with self._lock, self._translated():
             return self._result(job_id)
 
+    def last_token(self, device: str) -> int:
+        """The largest fencing token that was seen of a device; 0 if none was."""
+        with self._lock, self._translated():
+            return self._largest_token(device)
+
     def results(self) -> dict[str, Measurement | Failure]:
         """Job -> how it ended, in order."""
         with self._lock, self._translated():
@@ -206,11 +211,14 @@ class Journal:
 
     def _fence(self, lease: Lease) -> None:
         """Refuse a token smaller than the largest that was seen."""
-        largest = self._rows("SELECT max(token) FROM entries WHERE device = ?", lease.device)[0][0] or 0
+        largest = self._largest_token(lease.device)
         if lease.token < largest:
             raise LeaseLost(
                 f"lease {lease.token} is over, the device is at lease {largest}", device=lease.device, command="record"
             )
+
+    def _largest_token(self, device: str) -> int:
+        return int(self._rows("SELECT max(token) FROM entries WHERE device = ?", device)[0][0] or 0)
 
     def _append(self, kind: str, device: str, token: int, job_id: str | None, body: dict[str, Any]) -> None:
         self._database.execute(

@@ -1,20 +1,28 @@
 """Leases: of all programs on this computer, one at a time uses a phone.
 
-A lease has a fencing token, which grows by one whenever a phone changes hands, and a time to live, which a heartbeat
-extends. A holder that was killed loses its leases at once: it holds a lock on a file of its own, which the kernel
-drops. A holder that merely stands still (stopped, swapped out) loses them when their time is over; when it wakes, its
-token is stale, and `check` and the journal refuse what it brings (Kleppmann, "How to do distributed locking", 2016).
+A lease has a fencing token, which grows whenever a phone changes hands, and a time to live, which a heartbeat extends.
+A holder that was killed loses its leases at once: it holds a lock on a file of its own, which the kernel drops. One
+that merely stands still (stopped, swapped out) loses them when their time is over; when it wakes, its token is stale,
+and `check` and the journal refuse what it brings (Kleppmann, "How to do distributed locking", 2016).
+
+Nothing here waits for a lock that others hold, so that a program that is stopped at the worst moment holds up nobody:
+
+    leases/device-SERIAL/17         the 17th lease; names its holder, appears complete or not at all; the largest counts
+    leases/device-SERIAL/17.over    it was given back
+    leases/HOLDER.alive             locked for as long as the holder lives
+    leases/HOLDER.json              who it is, and until when its leases hold
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import socket
-import sqlite3
 import threading
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,12 +36,8 @@ from device_agent.runner_store import default_home
 
 TTL_S = 30.0
 _BEATS_PER_LIFE = 3
-_BUSY_TIMEOUT_S = 10.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS leases (
-    device TEXT PRIMARY KEY, token INTEGER NOT NULL, holder TEXT NOT NULL, label TEXT NOT NULL,
-    boot TEXT NOT NULL, expires_s REAL NOT NULL) WITHOUT ROWID;
-"""
+_KEPT = 3  # leases that are over and stay on disk
+_PREFIX = "device-"
 _logger = logging.getLogger(__name__)
 
 
@@ -105,26 +109,28 @@ class LeaseBook:
         self._heart: threading.Thread | None = None
         with self._translated():
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._alive = os.open(self._sign_of_life(self._holder), os.O_CREAT | os.O_RDWR, 0o600)
+            self._alive = os.open(self._sign_of_life(self._holder), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._alive, fcntl.LOCK_EX)
-            self._database = sqlite3.connect(
-                self._folder / "leases.sqlite", timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
-            )
-            self._database.executescript(_SCHEMA)
+            self.renew()
 
-    def acquire(self, device: str) -> Lease:
+    def acquire(self, device: str, *, above: int = 0) -> Lease:
         """Take a device that nobody holds.
 
+        Args:
+            device: Its serial.
+            above: The token is to be larger than this one too: the largest that a journal has seen.
+
         Raises:
-            LeaseHeld: Somebody does; the message says who.
+            LeaseHeld: Somebody holds it; the message says who.
         """
-        with self._transaction() as database:
-            token = self._last_token(device) + 1
-            database.execute(
-                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)",
-                (device, token, self._holder, _label(), self._boot, self._clock() + self._ttl_s),
-            )
-        self._start_heart()
+        with self._lock, self._translated():
+            folder = self._device_folder(device)
+            folder.mkdir(exist_ok=True)
+            while True:
+                token = max(self._last_token(device), above) + 1
+                if self._add(folder, token) and _largest(folder) == token:
+                    break
+            self._start_heart()
         return Lease(device, token)
 
     def ensure_free(self, device: str) -> None:
@@ -133,7 +139,7 @@ class LeaseBook:
         Raises:
             LeaseHeld: Somebody does.
         """
-        with self._transaction():
+        with self._translated():
             self._last_token(device)
 
     def check(self, lease: Lease) -> None:
@@ -142,12 +148,11 @@ class LeaseBook:
         Raises:
             LeaseLost: Somebody has, or it was released.
         """
-        with self._lock, self._translated():
-            row = self._database.execute(
-                "SELECT token, holder FROM leases WHERE device = ?", (lease.device,)
-            ).fetchone()
+        with self._translated():
+            folder = self._device_folder(lease.device)
+            over = _largest(folder) != lease.token or _over(folder, lease.token).exists()
         # A lease that expired without being taken is still good: nobody has disturbed the phone.
-        if row != (lease.token, self._holder):
+        if over:
             raise LeaseLost(
                 f"lease {lease.token} is over",
                 device=lease.device,
@@ -156,29 +161,25 @@ class LeaseBook:
 
     def renew(self) -> None:
         """Extend all leases of this holder; the heartbeat does it."""
-        with self._transaction() as database:
-            database.execute(
-                "UPDATE leases SET expires_s = ?, boot = ? WHERE holder = ?",
-                (self._clock() + self._ttl_s, self._boot, self._holder),
-            )
+        values = {"label": _label(), "boot": self._boot, "expires_s": self._clock() + self._ttl_s}
+        with self._lock, self._translated():
+            _write(self._description(self._holder), json.dumps(values))
 
     def release(self, lease: Lease) -> None:
         """Give the device back; harmless if the lease is over."""
-        with self._transaction() as database:
-            database.execute(
-                "UPDATE leases SET holder = '' WHERE device = ? AND token = ? AND holder = ?",
-                (lease.device, lease.token, self._holder),
-            )
+        with self._translated():
+            _over(self._device_folder(lease.device), lease.token).touch()
 
     def held(self) -> tuple[HeldLease, ...]:
         """All leases that somebody on this computer holds now."""
-        with self._transaction() as database:
-            rows = database.execute(
-                "SELECT device, token, label, holder, boot, expires_s FROM leases ORDER BY device"
-            ).fetchall()
-            return tuple(
-                HeldLease(Lease(device, token), label) for device, token, label, *rest in rows if self._is_held(*rest)
-            )
+        with self._translated():
+            found = []
+            for folder in sorted(self._folder.glob(f"{_PREFIX}*")):
+                token = _largest(folder)
+                if (label := self._user_of(folder, token)) is not None:
+                    device = urllib.parse.unquote(folder.name.removeprefix(_PREFIX))
+                    found.append(HeldLease(Lease(device, token), label))
+            return tuple(found)
 
     def close(self) -> None:
         """Give everything back; idempotent."""
@@ -188,12 +189,9 @@ class LeaseBook:
             self._closing.set()
         if self._heart is not None:
             self._heart.join()
-        with self._lock:
-            with self._transaction() as database:
-                database.execute("UPDATE leases SET holder = '' WHERE holder = ?", (self._holder,))
-            self._database.close()
-            self._sign_of_life(self._holder).unlink(missing_ok=True)
-            os.close(self._alive)
+        # Without signs of life, its leases are over.
+        self._forget(self._holder)
+        os.close(self._alive)
 
     def __enter__(self) -> Self:
         return self
@@ -205,49 +203,83 @@ class LeaseBook:
 
     def _last_token(self, device: str) -> int:
         """The token of the last lease, 0 if there was none. Raises LeaseHeld if that is still held."""
-        row = self._database.execute(
-            "SELECT token, label, holder, boot, expires_s FROM leases WHERE device = ?", (device,)
-        ).fetchone()
-        if row is None:
-            return 0
-        token, label, *rest = row
-        if self._is_held(*rest):
+        folder = self._device_folder(device)
+        token = _largest(folder)
+        label = self._user_of(folder, token)
+        if label is not None:
             raise LeaseHeld(
                 f"in use by process {label}",
                 device=device,
                 command="acquire the lease",
                 hint=f"wait for it, or end it; a program that stands still loses it within {self._ttl_s:g} s",
             )
-        return int(token)
+        return token
 
-    def _is_held(self, holder: str, boot: str, expires_s: float) -> bool:
-        if not holder or boot != self._boot or expires_s <= self._clock():
+    def _add(self, folder: Path, token: int) -> bool:
+        """Write down a lease, unless somebody was faster; older ones go."""
+        draft = folder / f".{self._holder}"
+        draft.write_text(self._holder)
+        try:
+            os.link(draft, folder / str(token))
+        except FileExistsError:
             return False
-        return holder == self._holder or self._lives(holder)
+        finally:
+            draft.unlink()
+        _sync(folder)  # tokens must not shrink, even if the power goes
+        for entry in folder.iterdir():
+            number = entry.name.removesuffix(".over")
+            if number.isdigit() and int(number) <= token - _KEPT:
+                entry.unlink(missing_ok=True)
+        return True
+
+    def _user_of(self, folder: Path, token: int) -> str | None:
+        """Who holds this lease; None if it is over."""
+        try:
+            holder = (folder / str(token)).read_text()
+            if _over(folder, token).exists():
+                return None
+            values = json.loads(self._description(holder).read_text())
+        except FileNotFoundError:  # there is none, or it was given back while we looked
+            return None
+        if values["boot"] != self._boot or values["expires_s"] <= self._clock() or not self._lives(holder):
+            return None
+        return str(values["label"])
 
     def _lives(self, holder: str) -> bool:
-        """Whether the holder's process still has its lock; the file of a dead one is removed."""
+        """Whether the holder's process still has its lock; the files of a dead one are removed."""
+        if holder == self._holder:
+            return True
         try:
-            sign = os.open(self._sign_of_life(holder), os.O_RDWR)
+            sign = os.open(self._sign_of_life(holder), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
             fcntl.flock(sign, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._sign_of_life(holder).unlink(missing_ok=True)
         except BlockingIOError:
             return True
         finally:
             os.close(sign)
+        self._forget(holder)
         return False
 
+    def _forget(self, holder: str) -> None:
+        for file in (self._description(holder), self._description(holder).with_suffix(".new")):
+            file.unlink(missing_ok=True)
+        self._sign_of_life(holder).unlink(missing_ok=True)
+
+    def _device_folder(self, device: str) -> Path:
+        return self._folder / f"{_PREFIX}{urllib.parse.quote(device, safe='')}"
+
     def _sign_of_life(self, holder: str) -> Path:
-        return self._folder / f"{holder}.holder"
+        return self._folder / f"{holder}.alive"
+
+    def _description(self, holder: str) -> Path:
+        return self._folder / f"{holder}.json"
 
     def _start_heart(self) -> None:
-        with self._lock:
-            if self._heart is None:
-                self._heart = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
-                self._heart.start()
+        if self._heart is None:
+            self._heart = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
+            self._heart.start()
 
     def _beat(self) -> None:
         while not self._closing.wait(self._ttl_s / _BEATS_PER_LIFE):
@@ -257,26 +289,42 @@ class LeaseBook:
                 _logger.warning("leases could not be renewed: %s", error)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-
-    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (OSError, ValueError) as error:
             raise InfrastructureError(
                 f"leases in {self._folder} cannot be kept: {error}",
                 hint="the folder must be writable and on a local disk; DEVICENAG_HOME names another one",
                 code="lease_book_broken",
             ) from error
+
+
+def _largest(folder: Path) -> int:
+    """The largest token in a device's folder; 0 if there is none."""
+    try:
+        return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
+    except FileNotFoundError:
+        return 0
+
+
+def _over(folder: Path, token: int) -> Path:
+    return folder / f"{token}.over"
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file's content at once."""
+    draft = path.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _boot_id() -> str:

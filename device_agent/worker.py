@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from device_agent.device import Device
 from device_agent.discovery import Sighting
 from device_agent.errors import DeviceError
-from device_agent.lease import Lease, LeaseHeld
+from device_agent.lease import Lease, LeaseHeld, LeaseLost
 from device_agent.reference import ReferenceMonitor
 from device_agent.retry import INTERRUPTIONS
 from device_agent.session import Services, Session
@@ -32,6 +32,8 @@ class Worker:
         self._monitor: ReferenceMonitor | None = None
         self._monitored = ""
         self._device: Device | None = None
+        self._lease: Lease | None = None
+        self._lost = False
 
     def run(self) -> None:
         """The thread's life."""
@@ -54,7 +56,7 @@ class Worker:
         """End what runs on the device; from another thread."""
         device = self._device
         if device is not None:
-            device.close()
+            self._put_back(device)
 
     def _serve(self, sighting: Sighting) -> bool:
         """Open the device and do jobs until it is gone, set aside or idle, or an infrastructure error.
@@ -92,13 +94,13 @@ class Worker:
         device = sighting.open()
         try:
             if not sighting.own:
-                self._device = device
+                self._device, self._lost = device, False
                 if self._board.closed:  # too early for `interrupt` to see it
                     device.close()
             yield device
         finally:
             self._device = None
-            if not sighting.own:
+            if not sighting.own and not self._lost:
                 device.close()
 
     @contextmanager
@@ -108,12 +110,25 @@ class Worker:
         if leases is None or sighting.own:
             yield None
             return
-        lease = leases.acquire(self._key)
+        journal = self._services.journal
+        lease = leases.acquire(self._key, above=journal.last_token(self._key) if journal is not None else 0)
+        self._lease = lease
         try:
             yield lease
         finally:
-            device.close()
+            self._put_back(device)
+            self._lease = None
             leases.release(lease)
+
+    def _put_back(self, device: Device) -> None:
+        """Close a device, unless it is somebody else's by now: its settings and processes are then not ours."""
+        if self._services.leases is not None and self._lease is not None:
+            try:
+                self._services.leases.check(self._lease)
+            except LeaseLost:
+                self._lost = True
+                return
+        device.close()
 
     def _monitor_of(self, device: Device) -> ReferenceMonitor | None:
         """The device's control chart; it outlives sessions, but not a change of the system."""

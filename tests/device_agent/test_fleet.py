@@ -459,11 +459,13 @@ def test_what_a_stale_holder_measured_is_refused(bench: Bench, start: StartFleet
             return 10.0
 
         fleet = start(leases=ours, journal=journal)
-        bench.plug(BenchPhone("A", run))
+        phone = BenchPhone("A", run)
+        bench.plug(phone)
         blocks: list[Block] = []
         measurement = measured(fleet.submit(job(), blocks.append).result(LONG_S))
         fleet.close()
         assert journal.result("1") == measurement
+    assert (phone.opened_times, phone.closed_times) == (2, 1), "what is somebody else's is not put back by the loser"
     assert [block.value_ms for block in blocks] == [10.0] * 4
 
 

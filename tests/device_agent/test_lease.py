@@ -112,7 +112,7 @@ def test_tokens_grow_over_programs(tmp_path: Path) -> None:
         with LeaseBook(tmp_path) as book:
             tokens.append(book.acquire("A").token)
     assert tokens == [1, 2, 3]
-    assert not list(tmp_path.glob("*.holder")), "closed books leave no files"
+    assert [path.name for path in tmp_path.iterdir()] == ["device-A"], "closed books leave no files"
 
 
 def hold(folder: str, ready: Connection) -> None:
@@ -136,7 +136,7 @@ def test_a_killed_holder_loses_at_once_and_a_stopped_one_in_time(tmp_path: Path)
             holder.join(WAIT_S)
             assert book.held() == ()
             assert book.acquire("A").token == token + 1
-            assert len(list(tmp_path.glob("*.holder"))) == 1, "the dead one's is swept away"
+            assert len(list(tmp_path.glob("*.alive"))) == 1, "the dead one's is swept away"
     finally:
         holder.kill()
         holder.join()
@@ -172,6 +172,68 @@ def test_competing_processes_never_share_a_token(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(WAIT_S)
     assert sorted(tokens) == list(range(1, 61))
+
+
+def test_tokens_are_larger_than_any_that_a_journal_has_seen(tmp_path: Path) -> None:
+    with LeaseBook(tmp_path) as book:
+        lease = book.acquire("A", above=41)
+        assert lease.token == 42
+        book.release(lease)
+        assert book.acquire("A", above=41).token == 43
+
+
+def test_who_was_late_does_not_get_a_number_that_is_free_again(tmp_path: Path) -> None:
+    """Old leases are removed; one who has looked before that must not take their place."""
+    with LeaseBook(tmp_path) as book:
+        for _ in range(6):
+            book.release(book.acquire("A"))
+        kept = sorted(path.name for path in (tmp_path / "device-A").iterdir() if path.name.isdigit())
+        assert kept == ["4", "5", "6"]
+        assert book._add(tmp_path / "device-A", 1), "the number is free"
+        assert book.acquire("A").token == 7
+
+
+@pytest.mark.parametrize("serial", ["127.0.0.1:5555", "..", "a/b", "ü *", "emulator-5554"])
+def test_serials_are_only_names(tmp_path: Path, serial: str) -> None:
+    with LeaseBook(tmp_path / "leases") as book:
+        lease = book.acquire(serial)
+        assert [held.lease for held in book.held()] == [lease]
+    assert [path.name for path in tmp_path.iterdir()] == ["leases"]
+    assert len(list((tmp_path / "leases").iterdir())) == 1
+
+
+def stop_at_random(folder: str, ready: Connection) -> None:
+    """Take and give back as fast as possible, until killed."""
+    book = LeaseBook(Path(folder), ttl_s=0.05)
+    ready.send(None)
+    while True:
+        try:
+            book.release(book.acquire("A"))
+        except LeaseHeld:
+            continue
+
+
+def test_a_program_that_is_stopped_at_any_moment_holds_up_nobody(tmp_path: Path) -> None:
+    receive, send = processes.Pipe(duplex=False)
+    other = processes.Process(target=stop_at_random, args=(str(tmp_path), send))
+    other.start()
+    assert receive.poll(WAIT_S)
+    try:
+        with LeaseBook(tmp_path, ttl_s=0.05) as book:
+            for _ in range(20):
+                os.kill(other.pid or 0, signal.SIGSTOP)
+                lease = None
+                while lease is None:
+                    try:
+                        lease = book.acquire("A")
+                    except LeaseHeld:
+                        continue
+                book.check(lease)
+                book.release(lease)
+                os.kill(other.pid or 0, signal.SIGCONT)
+    finally:
+        other.kill()
+        other.join()
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:

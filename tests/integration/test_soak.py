@@ -10,7 +10,9 @@ import multiprocessing
 import os
 import random
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +72,25 @@ def run_until_done(lab: VirtualLab, trouble: Trouble, folder: Path) -> int:
                 return killed
             killed += 1
             if frozen is None and stopped < max(1, SIZE.kills // 3):
-                os.kill(worker.pid or 0, signal.SIGSTOP)
+                freeze(worker.pid or 0, journal.path)
                 frozen, stopped = worker, stopped + 1
             else:
                 worker.kill()
                 worker.join()
+
+
+def freeze(pid: int, journal: Path) -> None:
+    """Stop a program, but not in the middle of a transaction: one journal is one program's."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(journal, timeout=0.1, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+            else:
+                return
 
 
 @pytest.mark.slow
