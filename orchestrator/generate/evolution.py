@@ -19,6 +19,8 @@ from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _CHANGES = (1, 2, 3)  # slots that a mutation of an elite changes, where no utility says which way is up
 _MUTATED_SHARE = 0.7  # of an unguided pool; the rest is drawn uniformly
+_GENERATIONS = 16
+_SMALLEST_BROOD = 4
 _FRUITLESS_BROODS = 8  # broods without a new architecture after which fresh blood is drawn
 
 
@@ -65,7 +67,7 @@ class RegularizedEvolution:
         calls_per_architecture: Annotated[int, Field(ge=1)] = 10,
         population: Annotated[int, Field(ge=2)] = 64,
         tournament: Annotated[int, Field(ge=1)] = 16,
-        brood: Annotated[int, Field(ge=1)] = 16,
+        brood: Annotated[int, Field(ge=1)] = 64,
     ) -> None:
         """Args:
         space: What to search.
@@ -73,7 +75,7 @@ class RegularizedEvolution:
         calls_per_architecture: Architectures evaluated for each one returned, those of `start` included.
         population: Architectures alive at a time.
         tournament: How many of them compete to become a parent.
-        brood: Children evaluated at a time.
+        brood: Children evaluated at a time, at most; fewer where there are few calls, so that there are generations.
         """
         self.space = space
         self._start = start
@@ -121,16 +123,17 @@ class RegularizedEvolution:
         # The population is a window on the architectures met, oldest first; the best of the first count as youngest.
         met, scores = best_first(met, scores)[::-1], np.sort(scores)
         seen, fruitless = set(keys(met)), 0
+        brood = min(self._brood, max(calls // _GENERATIONS, _SMALLEST_BROOD))
         while ledger.calls < calls:
             alive = np.arange(max(len(met) - self._population, 0), len(met))
-            entrants = rng.choice(alive, size=(self._brood, min(self._tournament, len(alive))))
+            entrants = rng.choice(alive, size=(brood, min(self._tournament, len(alive))))
             parents = met[np.take_along_axis(entrants, scores[entrants].argmax(axis=1)[:, None], axis=1)[:, 0]]
             children = distinct(mutate(self.space, parents, rng), seen)
             if not len(children):
                 fruitless += 1
                 if fruitless < _FRUITLESS_BROODS:
                     continue
-                children = draw_distinct(self.space, self._brood, rng, seen)
+                children = draw_distinct(self.space, brood, rng, seen)
                 if not len(children):
                     break  # the whole space has been met
             fruitless = 0
