@@ -19,7 +19,7 @@ def initial_design(space: Space, bins: int, rng: np.random.Generator) -> Iterato
 
     The smallest and the largest range come first, then always the middle of the widest gap, so a design cut short
     still spans the sizes. Out of a range comes the architecture farthest from those before it, in features of
-    accuracy. Architectures with choices that do nothing come only when all others are used up.
+    accuracy. Constants, and architectures with choices that do nothing, come only when all others are used up.
 
     Args:
         space: Where architectures come from.
@@ -27,8 +27,9 @@ def initial_design(space: Space, bins: int, rng: np.random.Generator) -> Iterato
         rng: All randomness.
     """
     drawn = draw_distinct(space, _DRAWN, rng)
-    waste = space.encoding().waste(torch.as_tensor(one_hot(drawn, width(space)))).numpy()
-    lean = waste <= waste.min() + 0.5
+    relaxed = torch.as_tensor(one_hot(drawn, width(space)))
+    encoding = space.encoding()
+    lean = ((encoding.waste(relaxed) < 0.5) & (encoding.connected(relaxed) > 0.5)).numpy()
     yield from _spread(space, drawn[lean], bins)
     yield from _spread(space, drawn[~lean], bins)
 

@@ -31,5 +31,5 @@ class Encoding(Protocol):
         ...
 
     def waste(self, slots: torch.Tensor) -> torch.Tensor:
-        """(`B`,) how many slots hold a choice that does nothing; a first design avoids such architectures."""
+        """(`B`,) how many slots hold an operator whose result is not used; a first design avoids such architectures."""
         ...

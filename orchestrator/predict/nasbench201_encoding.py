@@ -69,8 +69,8 @@ class NASBench201Encoding:
         return _any(_along(1 - slots[..., _NONE]))
 
     def waste(self, slots: Tensor) -> Tensor:
-        """(`B`,): edges that lie on no path from input to output, those with `none` among them."""
-        return slots.shape[-2] - _live_operators(slots).sum(-1)
+        """(`B`,): operators on edges that lie on no path from input to output; `none` is not one."""
+        return slots[..., 1:].sum((-2, -1)) - _live_operators(slots).sum(-1)
 
 
 def _along(edges: Tensor) -> Tensor:

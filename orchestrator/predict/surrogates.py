@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
 from botorch.models import SingleTaskGP
-from botorch.models.transforms.outcome import Standardize
-from botorch.posteriors.gpytorch import GPyTorchPosterior
 from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.means import ConstantMean, Mean
 from gpytorch.priors import LogNormalPrior
@@ -22,7 +19,7 @@ from torch import Tensor
 
 from orchestrator.generate.pool import width
 from orchestrator.predict.cost_model import fit_prices, least_latency, log_latency
-from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, fit_process
+from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, Process, fit_process
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _NEVER = 1e-12
@@ -49,24 +46,31 @@ class Surrogate:
     """A fitted model of one metric. Costs are modelled, and spoken of here, by their logarithm.
 
     Attributes:
-        model: BoTorch model over (`B`, `S` * `V`) flattened relaxed architectures.
-        rest: Variance that neither the features nor the known measurement errors explain.
-        logarithmic: Whether the model speaks of the metric's logarithm.
+        process: Of the metric, or of its logarithm.
+        logarithmic: Whether the process is of the metric's logarithm.
     """
 
-    model: SingleTaskGP
-    rest: float
+    process: Process
     logarithmic: bool
+
+    @property
+    def model(self) -> SingleTaskGP:
+        """BoTorch model over (`B`, `S` * `V`) flattened relaxed architectures."""
+        return self.process.model
+
+    @property
+    def rest(self) -> float:
+        """Variance that neither the features nor the known measurement errors explain."""
+        return self.process.rest
 
     def joint(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (`B`,) and covariance (`B`, `B`) of the smooth part at (`B`, `S`, `V`) relaxed architectures."""
-        posterior = cast(GPyTorchPosterior, self.model.posterior(slots.flatten(-2)))
-        return posterior.mean.squeeze(-1), posterior.distribution.covariance_matrix
+        return self.process.joint(slots.flatten(-2))
 
     def marginal(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance, each (`B`,), of what is to be found at (`B`, `S`, `V`), the rest included."""
-        posterior = self.model.posterior(slots.flatten(-2))
-        return posterior.mean.squeeze(-1), posterior.variance.squeeze(-1).clamp_min(0.0) + self.rest
+        mean, variance = self.process.marginal(slots.flatten(-2))
+        return mean, variance + self.rest
 
     def truth(self, slots: Tensor, measured: Measured) -> Tensor:
         """(`N`,) what is believed of measured architectures (`N`, `S`, `V`) themselves.
@@ -118,9 +122,6 @@ class SurrogateFitter:
                 fit where it does.
         """
         targets = torch.as_tensor(np.maximum(measured.values, floor))[:, None]
-        outcome = Standardize(1)
-        outcome(targets)  # learns the scale
-        scale = float(outcome.stdvs)
         smooth = MaternKernel(2.5, lengthscale_prior=LogNormalPrior(math.sqrt(2), math.sqrt(3)))
         prior = Prior(
             ConstantMean(),
@@ -128,11 +129,10 @@ class SurrogateFitter:
             + ScaleKernel(DotProductKernel(), outputscale_prior=LogNormalPrior(0.7, 1.5)),
             rest=LogNormalPrior(-4.0, 1.0),
         )
-        variances = torch.as_tensor(measured.variances).nan_to_num(0.0) / scale**2
+        variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
         flat = self.relaxed(measured.slots).flatten(-2)
         encoded = EncodedInput(self._accuracy, self._choices)
-        model, rest = fit_process(flat, targets, variances, encoded, prior, outcome.eval())
-        return Surrogate(model, rest * scale**2, logarithmic=False)
+        return Surrogate(fit_process(flat, targets, variances, encoded, prior, standardise=True), logarithmic=False)
 
     def cost(self, measured: Measured) -> Surrogate:
         """An additive cost model in milliseconds, and a process on the log of what it leaves."""
@@ -167,7 +167,8 @@ class SurrogateFitter:
             return torch.cat([amounts, slopes, slots.flatten(-2)], dim=-1)
 
         encoded = EncodedInput(features, self._choices)
-        return Surrogate(*fit_process(relaxed.flatten(-2), targets, variances, encoded, prior, None), logarithmic=True)
+        flat = relaxed.flatten(-2)
+        return Surrogate(fit_process(flat, targets, variances, encoded, prior, standardise=False), logarithmic=True)
 
 
 class _CostMean(Mean):

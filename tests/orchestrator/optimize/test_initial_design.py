@@ -25,6 +25,7 @@ def test_it_spans_the_amounts_of_work() -> None:
         work = encoding.work(relaxed)
         assert work.max() / work.min() > 8
         assert encoding.waste(relaxed).max() == 0
+        assert encoding.connected(relaxed).min() == 1
         # Cut short, it still has the ends.
         assert {int(work[:2].argmin()), int(work[:2].argmax())} == {0, 1}
         assert work[:2].min() < work[2:].min() * 1.5

@@ -84,7 +84,18 @@ def test_work_orders_by_convolutions() -> None:
     assert (work[1:] >= work[:-1]).all()
 
 
-@pytest.mark.parametrize("features", [ENCODING.accuracy, ENCODING.costs, ENCODING.work])
+def test_waste_and_connection_are_exact_on_the_whole_space() -> None:
+    vertices = torch.as_tensor(one_hot(ALL, 5))
+    rows = [tuple(row) for row in ALL.tolist()]
+    live = [{slot for path in paths_of(row) for slot in path} for row in rows]
+    np.testing.assert_allclose(ENCODING.connected(vertices).numpy(), [float(bool(each)) for each in live], atol=1e-12)
+    waste = [sum(value != NONE for value in row) - len(each) for row, each in zip(rows, live, strict=True)]
+    np.testing.assert_allclose(ENCODING.waste(vertices).numpy(), waste, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "features", [ENCODING.accuracy, ENCODING.costs, ENCODING.work, ENCODING.connected, ENCODING.waste]
+)
 def test_gradients_agree_with_differences(features: object) -> None:
     generator = torch.Generator().manual_seed(0)
     relaxed = torch.rand(3, 6, 5, generator=generator, dtype=torch.float64).softmax(-1).requires_grad_()

@@ -124,14 +124,21 @@ def test_any_botorch_acquisition_is_differentiable_in_the_architecture() -> None
     assert relaxed.grad.abs().sum() > 0
 
 
-def test_joint_and_marginal_agree() -> None:
+@pytest.mark.parametrize("metric", ["accuracy", "cost"])
+def test_joint_marginal_and_botorch_agree(metric: str) -> None:
     train, test = sample(20, 0), FITTER.relaxed(sample(10, 1))
-    surrogate = FITTER.cost(Measured(train, latency_of(train), unknown(len(train))))
+    if metric == "accuracy":
+        surrogate = FITTER.accuracy(Measured(train, accuracy_of(train), unknown(len(train))), floor=-math.inf)
+    else:
+        surrogate = FITTER.cost(Measured(train, latency_of(train), unknown(len(train))))
     with torch.no_grad():
         mean, variance = surrogate.marginal(test)
         joint, covariance = surrogate.joint(test)
+        posterior = surrogate.model.posterior(test.flatten(-2))
     torch.testing.assert_close(mean, joint)
     torch.testing.assert_close(variance, covariance.diagonal() + surrogate.rest)
+    torch.testing.assert_close(mean, posterior.mean.squeeze(-1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(variance - surrogate.rest, posterior.variance.squeeze(-1), rtol=1e-3, atol=1e-6)
 
 
 def test_a_fit_depends_on_nothing_but_the_measurements() -> None:
