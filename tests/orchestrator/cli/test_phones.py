@@ -99,7 +99,7 @@ def test_a_phone_that_is_being_measured_is_left_alone(nag: Nag, lab: VirtualLab,
             for phone in json.loads(nag("devices", "--adb-port", lab.port, "--json").stdout)
             if phone["device"] == lab.serials[0]
         )
-        assert f"in use by process {os.getpid()}" in used["limits"][0]
+        assert used["limits"] == [f"in use by process {os.getpid()} on {socket.gethostname()}"], used
         assert "serial_hash" not in used
         assert "left alone" in nag("doctor", "--adb-port", lab.port).stdout
         refused = nag("measure", model, "--device", lab.serials[0], "--adb-port", lab.port)
