@@ -78,6 +78,12 @@ class ExportError(NagError):
     exit_code = 1
 
 
+class DevicesMissing(NagError):
+    """The devices that a campaign needs are not there."""
+
+    exit_code = 3
+
+
 class ObjectiveFailed(NagError):
     """The accuracy of one candidate could not be had.
 

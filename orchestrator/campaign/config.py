@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Any, cast
 
 import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.campaign.device_config import (
+    AdbDeviceConfig,
+    DeviceConfig,
+    HostDeviceConfig,
+    TableDeviceConfig,
+    VirtualDeviceConfig,
+)
 from orchestrator.errors import ConfigError, NagError, Problem
 from orchestrator.generate.base import Generator
 from orchestrator.generate.registry import make_generator
@@ -48,36 +55,11 @@ class GeneratorConfig(_Section):
     kind: str = "diffusion_nag"
     pool: int = Field(256, ge=1, le=1_000_000, description="architectures proposed for each round to choose from")
 
+    checkpoint: Path | None = Field(None, description="a score network of your own")
+
     def make(self, space: Space) -> Generator:
         """The generator. Raises ConfigError for wrong options, CheckpointError for unusable weights."""
-        return make_generator(self.model_dump(), space)
-
-
-class HostDeviceConfig(_Section):
-    """This machine's CPU, through LiteRT in a child process."""
-
-    kind: Literal["host"]
-    name: str = Field("host", min_length=1)
-    python: Path | None = Field(
-        None, description="another interpreter to run models with (with LiteRT or tflite_runtime)"
-    )
-
-
-class TableDeviceConfig(_Section):
-    """Replays a table of latencies."""
-
-    kind: Literal["table"]
-    path: Path
-    column: str
-    name: str = Field("", description="defaults to the column's name")
-    noise: float = Field(0.0, ge=0, lt=1, description="relative noise added to each look-up")
-
-    @pydantic.model_validator(mode="after")
-    def _named(self) -> Self:
-        return self if self.name else self.model_copy(update={"name": self.column})
-
-
-DeviceConfig = Annotated[HostDeviceConfig | TableDeviceConfig, Field(discriminator="kind")]
+        return make_generator(self.model_dump(exclude_none=True), space)
 
 
 class GoalConfig(_Section):
@@ -148,9 +130,19 @@ class Config(_Section):
         minimize = goal.minimize if goal.minimize or goal.subject_to else tuple(self.latency_metrics())
         return parse_goal(goal.maximize, minimize, goal.subject_to)
 
+    @property
+    def accuracy_unit(self) -> str:
+        """What accuracies are printed with: proxies have scales of their own."""
+        return "" if self.accuracy.kind == "proxy" else " %"
+
     def latency_metrics(self) -> list[str]:
         """`latency_ms[NAME]` of every device."""
-        return [latency_metric(device.name) for device in self.devices]
+        return [latency_metric(name) for name in self.device_names]
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """What latencies are called by: names of devices, models of phones."""
+        return tuple(name for device in self.devices for name in device.names)
 
 
 def latency_metric(device: str) -> str:
@@ -231,7 +223,15 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _problem(detail: Any) -> Problem:
     """One of pydantic's errors in our words."""
-    kinds = {"host", "table", "training", "proxy", "command"}  # pydantic puts the chosen kind of a union into the path
+    kinds = {
+        "host",
+        "table",
+        "adb",
+        "virtual",
+        "training",
+        "proxy",
+        "command",
+    }  # pydantic puts the chosen kind of a union into the path
     field = ".".join(str(part) for part in detail["loc"] if part not in kinds) or "config"
     kind, context = detail["type"], detail.get("ctx", {})
     got: object = detail.get("input")
@@ -255,6 +255,8 @@ def _siblings(location: Sequence[object]) -> str:
         "budget": BudgetConfig,
         "host": HostDeviceConfig,
         "table": TableDeviceConfig,
+        "adb": AdbDeviceConfig,
+        "virtual": VirtualDeviceConfig,
         "generator": GeneratorConfig,
     }
     if len(location) == 1:
@@ -293,7 +295,7 @@ def _paths(value: Any, at: str = "") -> Iterator[tuple[str, Path]]:
 def _cross_check(config: Config) -> list[Problem]:
     """What no single field can tell."""
     problems: list[Problem] = []
-    names = [device.name for device in config.devices]
+    names = config.device_names
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(Problem("devices", name, "a name that no other device has (set `name:`)"))
     if config.space.kind not in SPACES:
@@ -311,13 +313,14 @@ def _cross_check(config: Config) -> list[Problem]:
         except ConfigError as error:
             problems.extend(error.problems)
     known = [ACCURACY, *config.latency_metrics()]
+    open_ended = not all(device.names for device in config.devices)  # every attached phone: known when it starts
     try:
         goal = config.parsed_goal()
     except ConfigError as error:
         problems.extend(error.problems)
     else:
         for metric in goal.metrics:
-            if metric not in known:
+            if metric not in known and not open_ended:
                 problems.append(Problem("goal", metric, f"one of {', '.join(known)}"))
     problems += [
         Problem(field, str(path), "an existing file or folder") for field, path in _paths(config) if not path.exists()

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.backend import MeasurementJob, MeasurementResult
-from device_agent.device import Artifact, Device
-from device_agent.gate import HostGate
-from device_agent.local import LocalBackend
+from device_agent.device import Artifact
 from orchestrator.campaign.config import ACCURACY, Config, latency_metric
+from orchestrator.campaign.devices import Rig
 from orchestrator.campaign.events import AccuracyDone, BlockDone, LatencyDone, Listener
 from orchestrator.campaign.folder import RunFolder
 from orchestrator.campaign.state import Candidate
@@ -46,7 +45,7 @@ class Evaluator:
         config: Config,
         space: Space,
         objective: Objective,
-        devices: Sequence[Device],
+        rig: Rig,
         folder: RunFolder,
         listen: Listener,
     ) -> None:
@@ -54,25 +53,23 @@ class Evaluator:
         config: The campaign.
         space: Where architectures come from.
         objective: Gives accuracies.
-        devices: Give latencies; closed with the evaluator.
+        rig: Gives latencies; the caller closes it, after the evaluator.
         folder: Where results go.
         listen: Told of every block and result.
         """
         self._config = config
         self._space = space
         self._objective = objective
-        self._devices = {device.info.name: device for device in devices}
+        self._rig = rig
         self._folder = folder
         self._listen = listen
-        self._gate = HostGate()
-        self._backend = LocalBackend(devices, self._gate)
         self._trainer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accuracy")
 
     def close(self) -> None:
         """Stop what runs, without waiting for it to succeed."""
         self._objective.close()
-        self._gate.close()
-        self._backend.close()
+        self._rig.gate.close()
+        self._rig.backend.close()
         self._trainer.shutdown(wait=True, cancel_futures=True)
 
     def evaluate(self, candidates: Sequence[Candidate]) -> None:
@@ -110,7 +107,7 @@ class Evaluator:
         tasks: dict[Future[Any], _Task] = {}
         for candidate in winners:
             for device in candidate.latencies:
-                if (candidate.row.id, device) in done or self._devices[device].identity != "artifact":
+                if (candidate.row.id, device) in done or device in self._rig.tables:
                     continue
                 artifact = self._trained_artifact(candidate)
                 task = _Task(candidate.row.id, latency_metric(device), device, "verify")
@@ -121,10 +118,10 @@ class Evaluator:
     @property
     def runs_artifacts(self) -> bool:
         """Whether any device really runs what is compiled."""
-        return any(device.identity == "artifact" for device in self._devices.values())
+        return bool(set(self._config.device_names) - self._rig.tables)
 
     def _device_of(self, metric: str) -> str:
-        return next(name for name in self._devices if latency_metric(name) == metric)
+        return next(name for name in self._config.device_names if latency_metric(name) == metric)
 
     def _artifact(self, candidate: Candidate, architecture: Architecture) -> Artifact:
         """What devices run: compiled with fixed weights, so that equal networks are equal bytes."""
@@ -147,7 +144,7 @@ class Evaluator:
 
     def _measured_before(self, artifact: Artifact, device: str) -> Measurement | None:
         """A measurement of the same bytes on the same device, made for another candidate."""
-        if not artifact.sha256 or self._devices[device].identity != "artifact":
+        if not artifact.sha256 or device in self._rig.tables:
             return None
         twins = [c for c, row in self._folder.store.networks().items() if row.artifact_sha256 == artifact.sha256]
         measurements = self._folder.store.measurements()
@@ -167,7 +164,7 @@ class Evaluator:
             device=task.device,
             earlier_blocks=earlier,
         )
-        return self._backend.submit(job, on_block=keep)
+        return self._rig.backend.submit(job, on_block=keep)
 
     def _accuracy(self, candidate: Candidate, architecture: Architecture) -> AccuracyResult | Failure:
         job = AccuracyJob(
@@ -176,12 +173,12 @@ class Evaluator:
             network=self._config.space.network_options(),
             seed=candidate.row.seed,
             folder=self._folder.candidate(candidate.row.id),
-            yield_host=self._gate.checkpoint,
+            yield_host=self._rig.gate.checkpoint,
         )
         try:
             if not self._objective.uses_host:
                 return self._objective.evaluate(job)
-            with self._gate.training():
+            with self._rig.gate.training():
                 return self._objective.evaluate(job)
         except ObjectiveFailed as error:
             if error.retry:
@@ -202,7 +199,7 @@ class Evaluator:
             return
         relative = _relative(result.weights, self._folder.path)
         store.add_accuracy(task.candidate, replace(result, weights=relative).to_json())
-        self._listen(AccuracyDone(task.candidate, result.accuracy))
+        self._listen(AccuracyDone(task.candidate, result.accuracy, self._config.accuracy_unit))
 
 
 def _arriving(tasks: dict[Future[Any], _Task]) -> Iterator[tuple[_Task, Result]]:

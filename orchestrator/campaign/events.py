@@ -58,10 +58,11 @@ class LatencyDone(Event):
 
 @dataclass(frozen=True)
 class AccuracyDone(Event):
-    """A candidate's accuracy in percent, or why there is none."""
+    """A candidate's accuracy and its unit (` %`, nothing for proxies), or why there is none."""
 
     candidate: int
     result: float | Failure
+    unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.campaign.config import Config
-from orchestrator.campaign.devices import make_devices
+from orchestrator.campaign.devices import open_rig
 from orchestrator.campaign.evaluate import Evaluator
 from orchestrator.campaign.events import Finished, Listener, Proposed, Proposing, RoundDone, Started, Verifying
 from orchestrator.campaign.folder import RunFolder
@@ -50,9 +50,9 @@ def run_campaign(config: Config, path: Path, listen: Listener) -> CampaignState:
         KeyboardInterrupt: The user stopped it; the state is saved.
     """
     space = config.make_space()
-    with RunFolder.open(path, config, {"environment": environment()}) as folder:
+    with RunFolder.open(path, config, {"environment": environment()}) as folder, open_rig(config) as rig:
         objective = make_objective(config.accuracy, space, config.space.network_options())
-        evaluator = Evaluator(config, space, objective, make_devices(config), folder, listen)
+        evaluator = Evaluator(config, space, objective, rig, folder, listen)
         try:
             return _Loop(config, space, folder, evaluator, listen).run()
         finally:

@@ -38,9 +38,10 @@ def run(
     with make_view(parsed, folder) as view, _interruptible(folder):
         try:
             # Imported late: a wrong configuration is reported before the numerical libraries load.
+            from orchestrator.campaign.devices import resolve
             from orchestrator.campaign.loop import run_campaign
 
-            state = run_campaign(parsed, folder, view)
+            state = run_campaign(resolve(parsed, folder), folder, view)
         except KeyboardInterrupt:
             view.stop()
             again = _command(config, out, overrides)

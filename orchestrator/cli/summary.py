@@ -38,7 +38,7 @@ def status_of(run: Path) -> dict[str, Any]:
         "rounds": len(state.rounds),
         "measurements": measurements,
         "hypervolume": progress if state.goal.minimize else None,
-        "devices": [device.name for device in state.config.devices],
+        "devices": list(state.config.device_names),
         "best": describe(state.front[0]) if state.front else {},
         "front": [describe(candidate) for candidate in state.front],
     }
@@ -70,13 +70,13 @@ def front_table(state: CampaignState, limit: int = 12) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("accuracy", justify="right")
-    devices = [device.name for device in state.config.devices]
+    devices = list(state.config.device_names)
     for device in devices:
         table.add_column(f"{device} (ms)", justify="right")
     table.add_column("architecture", overflow="fold")
     for candidate in state.front[:limit]:
         cells = [_latency(candidate, device) for device in devices]
-        accuracy = f"{candidate.metrics[ACCURACY].value:.2f} %"
+        accuracy = f"{candidate.metrics[ACCURACY].value:.2f}{state.config.accuracy_unit}"
         table.add_row(str(candidate.row.id), accuracy, *cells, candidate.row.architecture)
     return table
 

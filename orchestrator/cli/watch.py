@@ -81,8 +81,8 @@ def line(event: Event) -> str | None:
             )
         case AccuracyDone(candidate, Failure(kind, code, detail)):
             return f"candidate {candidate}: no accuracy ({kind}: {code}): {detail}"
-        case AccuracyDone(candidate, accuracy):
-            return f"candidate {candidate}: accuracy {accuracy:.2f} %"
+        case AccuracyDone(candidate, accuracy, unit):
+            return f"candidate {candidate}: accuracy {accuracy:.2f}{unit}"
         case RoundDone(index, state):
             return f"round {index}: done, {_standing(state)}"
         case Verifying(candidates):
@@ -99,7 +99,7 @@ def _standing(state: CampaignState) -> str:
     if state.goal.minimize and len(state.progress):
         text += f", hypervolume {state.progress[-1]:.4g}, {len(state.front)} on the front"
     elif state.front:
-        text += f", best {state.front[0].metrics[ACCURACY].value:.2f} %"
+        text += f", best {state.front[0].metrics[ACCURACY].value:.2f}{state.config.accuracy_unit}"
     return text
 
 

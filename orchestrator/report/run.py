@@ -67,7 +67,7 @@ class Run:
     @property
     def devices(self) -> tuple[str, ...]:
         """Names of the campaign's devices."""
-        return tuple(device.name for device in self.state.config.devices)
+        return self.state.config.device_names
 
     @cached_property
     def verified(self) -> Mapping[tuple[int, str], Measurement]:
@@ -125,7 +125,7 @@ def _opened(folder: Path) -> Iterator[CampaignStore]:
 
 def _latencies(store: CampaignStore, state: CampaignState) -> list[LatencyRecord]:
     records: list[LatencyRecord] = []
-    devices = [device.name for device in state.config.devices]
+    devices = list(state.config.device_names)
     purposes: tuple[Purpose, ...] = ("search", "verify")
     for purpose in purposes:
         outcomes = store.measurements(purpose)

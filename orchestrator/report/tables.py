@@ -83,10 +83,9 @@ class DeviceRow:
 def device_rows(run: Run) -> tuple[DeviceRow, ...]:
     """The campaign's devices in the order of its configuration."""
     return tuple(
-        _device_row(
-            DeviceInfo(device.name, device.kind), [record for record in run.latencies if record.device == device.name]
-        )
+        _device_row(DeviceInfo(name, device.kind), [record for record in run.latencies if record.device == name])
         for device in run.state.config.devices
+        for name in device.names
     )
 
 
