@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -59,6 +60,7 @@ class BenchPhone:
         self.runs = 0
         self.opened_times = 0
         self.closed_times = 0
+        self.was_closed = threading.Event()
 
     @property
     def in_use(self) -> bool:
@@ -110,3 +112,4 @@ class _Opened:
         if not self._closed:
             self._closed = True
             self._phone.closed_times += 1
+            self._phone.was_closed.set()
