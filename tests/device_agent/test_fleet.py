@@ -554,6 +554,31 @@ def test_drift_marks_measurements_and_a_new_self_is_learned(bench: Bench, start:
     assert "the reference model's latency had shifted by +40." in marked[0][1]
 
 
+def test_a_phone_whose_references_contradict_each_other_is_struck(
+    bench: Bench, start: StartFleet, tmp_path: Path
+) -> None:
+    speed = Drifting()
+    blocks = REFERENCES.plan.min_blocks
+
+    def erratic(artifact: Artifact, count: int) -> float:
+        latency_ms = speed(artifact, count)
+        if artifact.label == "reference" and speed.references > 3 * blocks:
+            latency_ms *= (1.5, 0.6, 2.5)[(speed.references - 1) // blocks % 3]
+        return latency_ms
+
+    with Journal(tmp_path / "journal") as journal, LeaseBook(tmp_path) as leases:
+        policy = replace(POLICY, health=HealthPolicy(strikes=1, first_quarantine_s=3000), patience_s=0.05)
+        fleet = start(references=REFERENCES, journal=journal, leases=leases, policy=policy)
+        bench.plug(BenchPhone("A", erratic))
+        results = [fleet.submit(job(str(i))).result(LONG_S) for i in range(10)]
+        fleet.close()
+        assert all(measured(result) for result in results[:9])
+        assert failed(results[9]).code == "no_device"
+        assert fleet.status()[0].state == "quarantined"
+        assert "shifted" in fleet.status()[0].reason
+        assert list(journal.suspects()) == ["6", "7", "8"]
+
+
 def test_the_chart_goes_on_where_the_last_program_ended(start: StartFleet, tmp_path: Path) -> None:
     speed = Drifting()
     with Journal(tmp_path / "journal") as journal, LeaseBook(tmp_path) as leases:
