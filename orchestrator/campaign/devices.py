@@ -15,6 +15,7 @@ from device_agent.discovery import AdbDiscovery, Discovery, FixedDevices
 from device_agent.fleet import FleetBackend
 from device_agent.gate import HostGate
 from device_agent.host import HostDevice
+from device_agent.journal import Journal
 from device_agent.lease import LeaseBook
 from device_agent.local import LocalBackend
 from device_agent.phone_identity import describe
@@ -53,8 +54,12 @@ class Rig:
 
 
 @contextmanager
-def open_rig(config: Config) -> Iterator[Rig]:
+def open_rig(config: Config, run: Path) -> Iterator[Rig]:
     """The devices, ready to take jobs; closed and put back as they were at the end.
+
+    Args:
+        config: Names them.
+        run: The run folder; phones' results go to its journal first, with the marks of drifting references.
 
     Raises:
         DataError: A table cannot be used.
@@ -67,9 +72,10 @@ def open_rig(config: Config) -> Iterator[Rig]:
         phones = list(_phones(config, stack))
         if phones:
             leases = stack.enter_context(LeaseBook())
+            journal = stack.enter_context(Journal(run / "journal.sqlite"))
             sources: list[Discovery] = [*phones, FixedDevices(fixed)]
             backend: MeasurementBackend = FleetBackend(
-                sources, leases=leases, references=ReferencePlan(), host_gate=gate
+                sources, leases=leases, journal=journal, references=ReferencePlan(), host_gate=gate
             )
         else:
             backend = LocalBackend(fixed, gate)

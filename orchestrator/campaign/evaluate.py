@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from orchestrator.campaign.devices import Rig
 from orchestrator.campaign.events import AccuracyDone, BlockDone, LatencyDone, Listener
 from orchestrator.campaign.folder import RunFolder
 from orchestrator.campaign.state import Candidate
-from orchestrator.errors import ObjectiveFailed
+from orchestrator.errors import DevicesMissing, ObjectiveFailed
 from orchestrator.objective.base import AccuracyJob, AccuracyResult, Objective
 from orchestrator.space.base import Architecture, Space
 from profiling.plan import MeasurementPlan
@@ -76,6 +76,8 @@ class Evaluator:
         """Get and commit every missing result of these candidates.
 
         Raises:
+            DevicesMissing: Devices or their links failed for good; every other result is committed, and the next run
+                goes on with what is missing.
             StoreError: A result could not be committed; those committed before stay.
         """
         tasks: dict[Future[Any], _Task] = {}
@@ -94,8 +96,7 @@ class Evaluator:
                     continue
                 task = _Task(candidate.row.id, metric, device, "search")
                 tasks[self._measure(task, artifact, self._config.measure.plan())] = task
-        for task, result in _arriving(tasks):
-            self._commit(task, result)
+        self._collect(tasks)
 
     def verify(self, winners: Sequence[Candidate]) -> None:
         """Measure winners again on every device that runs artifacts, twice as tightly, with their trained weights."""
@@ -112,8 +113,7 @@ class Evaluator:
                 artifact = self._trained_artifact(candidate)
                 task = _Task(candidate.row.id, latency_metric(device), device, "verify")
                 tasks[self._measure(task, artifact, tight)] = task
-        for task, result in _arriving(tasks):
-            self._commit(task, result)
+        self._collect(tasks)
 
     @property
     def runs_artifacts(self) -> bool:
@@ -185,6 +185,23 @@ class Evaluator:
                 raise
             return Failure("model", error.code, error.message)
 
+    def _collect(self, tasks: dict[Future[Any], _Task]) -> None:
+        """Commit results as they arrive. What the infrastructure is to blame for says nothing of a candidate."""
+        undone: list[tuple[_Task, Failure]] = []
+        for future in as_completed(tasks):
+            task, result = tasks[future], future.result()  # a fault that is no result (a full disk) ends the round
+            if isinstance(result, Failure) and result.kind == "infrastructure":
+                undone.append((task, result))
+                self._listen(LatencyDone(task.candidate, task.device, result))
+            else:
+                self._commit(task, result)
+        if undone:
+            task, failure = undone[0]
+            raise DevicesMissing(
+                f"{len(undone)} measurements could not be made; the first, on {task.device}: {failure.detail}",
+                "see `nag doctor`; everything else is saved, and the same command goes on with what is missing",
+            )
+
     def _commit(self, task: _Task, result: Result) -> None:
         store = self._folder.store
         if task.metric != ACCURACY:
@@ -200,12 +217,6 @@ class Evaluator:
         relative = _relative(result.weights, self._folder.path)
         store.add_accuracy(task.candidate, replace(result, weights=relative).to_json())
         self._listen(AccuracyDone(task.candidate, result.accuracy, self._config.accuracy_unit))
-
-
-def _arriving(tasks: dict[Future[Any], _Task]) -> Iterator[tuple[_Task, Result]]:
-    """Results as they arrive; a fault that is no result (a full disk, a bug) ends the round."""
-    for future in as_completed(tasks):
-        yield tasks[future], future.result()
 
 
 def _relative(path: Path | None, folder: Path) -> Path | None:

@@ -50,7 +50,7 @@ def run_campaign(config: Config, path: Path, listen: Listener) -> CampaignState:
         KeyboardInterrupt: The user stopped it; the state is saved.
     """
     space = config.make_space()
-    with RunFolder.open(path, config, {"environment": environment()}) as folder, open_rig(config) as rig:
+    with RunFolder.open(path, config, {"environment": environment()}) as folder, open_rig(config, path) as rig:
         objective = make_objective(config.accuracy, space, config.space.network_options())
         evaluator = Evaluator(config, space, objective, rig, folder, listen)
         try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from device_agent.errors import DeviceError
 from orchestrator.campaign.events import AccuracyDone, BlockDone, Event, Finished, LatencyDone, Proposed, RoundDone
 from orchestrator.campaign.folder import STORE, RunFolder
 from orchestrator.campaign.loop import candidate_seed, run_campaign, spread
 from orchestrator.campaign.state import CampaignState, read_config
-from orchestrator.errors import NagError, RunFolderBusy
+from orchestrator.errors import DevicesMissing, NagError, RunFolderBusy
 from profiling.store import CampaignStore
 from tests.orchestrator.campaign.tables import table_config, write_table
 
@@ -142,3 +144,21 @@ def test_winners_to_verify_span_the_front() -> None:
 def test_candidate_seeds_differ() -> None:
     seeds = {candidate_seed(campaign, number) for campaign in range(10) for number in range(100)}
     assert len(seeds) == 1000
+
+
+def test_a_broken_device_is_no_label(table: Path, tmp_path: Path) -> None:
+    """An interpreter that does not start says nothing of a network: the run stops, and goes on once it is mended."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    config = table_config(
+        table,
+        space={"kind": "nasbench201", "input": [1, 8, 8, 1], "channels": 4, "cells": 1},
+        devices=[{"kind": "host", "python": str(python)}],
+        measure={"blocks": [1, 1], "block_seconds": 0.01, "warmup_seconds": 0.0},
+        budget={"candidates": 3, "batch": 3, "initial": 3, "verify": 0},
+    )
+    with pytest.raises((DevicesMissing, DeviceError)):
+        run_campaign(config, tmp_path / "run", silent)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    assert run_campaign(config, tmp_path / "run", silent).counts == {"measured": 3, "failed": 0, "running": 0}
