@@ -112,7 +112,7 @@ def print_status(run: Path) -> None:
     """`nag status` for people."""
     values = status_of(run)
     counts = values["candidates"]
-    console = Console()
+    console = _console()
     console.print(
         f"[bold]{values['name']}[/]: {values['state']}" + (f" ({values['reason']})" if values["reason"] else "")
     )
