@@ -2,20 +2,27 @@
 
 Before anything is changed, a journal with the values as they were is written to the phone itself. It is removed once
 they are back. So the next session on that phone, from whichever computer, first restores what a killed one left.
+
+A program that stood still for long (stopped, swapped out) may wake up in the middle of this, when the phone is already
+somebody else's. So what it was about to do next is done only if the journal is still the one that it knows: the phone
+itself compares them.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from device_agent.adb_errors import CommandFailed
 from device_agent.adb_phone import AdbPhone
+from device_agent.adb_shell import quoted
 from device_agent.deploy import ROOT
 from device_agent.errors import InfrastructureError
-from device_agent.phone_script import run_all
+from device_agent.phone_script import Answer, run_all
 from device_agent.phone_state import StateUnreadable
 from device_agent.switches import SWITCHES, Switch
 
@@ -24,6 +31,10 @@ _VERSION = 1
 _TIMEOUT_S = 20.0
 # What cannot be read is a mode that no user turns on and no reboot keeps.
 _UNREADABLE_BEFORE = "false"
+_TAKEN = 93  # an exit code that no command of ours has
+# $0 is the journal's path, $1 what is expected in it.
+_IF_KNOWN = f'now=""; if [ -e "$0" ]; then now="$(cat "$0")"; fi; [ "$now" = "$1" ] || exit {_TAKEN}; '
+_PUT = 'printf "%s" "$2" > "$0.part" && sync && mv "$0.part" "$0"'
 _SETTLE_S = 3.0  # Android wakes up, and changes radios, a moment after it has answered
 
 
@@ -31,6 +42,12 @@ class RestoreFailed(InfrastructureError):
     """Something that was changed on a phone could not be put back; its journal is still there."""
 
     code = "restore_failed"
+
+
+class PhoneTaken(InfrastructureError):
+    """Somebody else has begun a session on the phone meanwhile; it is theirs to put everything back."""
+
+    code = "phone_taken"
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,9 @@ def prepare(phone: AdbPhone, wanted: Mapping[str, str]) -> Prepared:
     ]
     if not changes:
         return Prepared(before, ())
-    _write_journal(phone, changes)
-    answers = run_all(phone, [change.switch.writing(change.wanted) for change in changes], _TIMEOUT_S)
+    journal = _journal(changes)
+    _replace_journal(phone, "", journal)
+    answers = _write(phone, journal, {change.switch: change.wanted for change in changes})
     accepted = {c.switch: c.wanted for c, answer in zip(changes, answers, strict=True) if answer.exit_code == 0}
     now = _await(phone, accepted)
     if len(accepted) < len(changes):  # a command may fail and still have changed something
@@ -87,7 +105,7 @@ def prepare(phone: AdbPhone, wanted: Mapping[str, str]) -> Prepared:
     # What kept its value need not be restored; what got a third one has to be.
     kept = [change for change in refused if effective[change.switch.name] == change.before]
     if kept:
-        _write_journal(phone, [change for change in changes if change not in kept])
+        _replace_journal(phone, journal, _journal([change for change in changes if change not in kept]))
     return Prepared(effective, tuple(change.switch.name for change in refused))
 
 
@@ -101,10 +119,11 @@ def restore(phone: AdbPhone) -> tuple[str, ...]:
         RestoreFailed: Something is not as it was; the journal stays.
         DeviceError: The link failed; the journal stays.
     """
-    changes = left_behind(phone)
-    if not changes:
+    journal = _read_journal(phone)
+    changes = _changes_in(phone, journal)
+    if journal is None or not changes:
         return ()
-    run_all(phone, [change.switch.writing(change.before) for change in reversed(changes)], _TIMEOUT_S)
+    _write(phone, journal, {change.switch: change.before for change in reversed(changes)})
     now = _await(phone, {change.switch: change.before for change in changes if not change.switch.drifts})
     stuck = [change for change in changes if now.get(change.switch.name, change.before) != change.before]
     if stuck:
@@ -114,7 +133,7 @@ def restore(phone: AdbPhone) -> tuple[str, ...]:
             device=phone.serial,
             hint=f"set it by hand on the phone, then remove {JOURNAL} there",
         )
-    _write_journal(phone, ())
+    _replace_journal(phone, journal, "")
     return tuple(change.switch.name for change in changes)
 
 
@@ -124,16 +143,27 @@ def left_behind(phone: AdbPhone) -> tuple[Change, ...]:
     Raises:
         RestoreFailed: The journal is damaged, or written by a later version.
     """
+    return _changes_in(phone, _read_journal(phone))
+
+
+def _read_journal(phone: AdbPhone) -> str | None:
+    """The journal's text; None when there is none."""
     result = phone.run(["cat", JOURNAL], _TIMEOUT_S)
-    if result.exit_code != 0:
-        if re.search(r"No such file", result.stderr):
-            return ()
-        raise RestoreFailed(f"{JOURNAL} cannot be read: {result.stderr.strip()[:200]}", device=phone.serial)
+    if result.exit_code == 0:
+        return result.stdout.strip()
+    if re.search(r"No such file", result.stderr):
+        return None
+    raise RestoreFailed(f"{JOURNAL} cannot be read: {result.stderr.strip()[:200]}", device=phone.serial)
+
+
+def _changes_in(phone: AdbPhone, journal: str | None) -> tuple[Change, ...]:
+    if journal is None:
+        return ()
     try:
-        return _parse(result.stdout)
+        return _parse(journal)
     except (ValueError, KeyError, TypeError) as error:
         raise RestoreFailed(
-            f"{JOURNAL} cannot be understood ({error!r}): {result.stdout[:200]!r}",
+            f"{JOURNAL} cannot be understood ({error!r}): {journal[:200]!r}",
             device=phone.serial,
             hint="it lists what to set by hand; then remove it on the phone, or use the version that wrote it",
         ) from error
@@ -152,19 +182,61 @@ def _parse(text: str) -> tuple[Change, ...]:
     return tuple(changes)
 
 
-def _write_journal(phone: AdbPhone, changes: Sequence[Change]) -> None:
-    """Replace the journal; what is there is either the old or the new one, also after the power has gone."""
+def _journal(changes: Sequence[Change]) -> str:
+    """The journal's text for these changes; no two are the same."""
     if not changes:
-        phone.run(["rm", "-f", JOURNAL], _TIMEOUT_S, check=True)
-        return
-    journal = {
-        "version": _VERSION,
-        "what": "settings that DeviceNAG changed on this phone and will put back",
-        "written_at": time.time(),
-        "changes": [{"switch": c.switch.name, "before": c.before, "after": c.wanted} for c in changes],
-    }
-    script = 'mkdir -p "$3" && printf "%s" "$2" > "$1.part" && sync && mv "$1.part" "$1"'
-    phone.run(["sh", "-c", script, "sh", JOURNAL, json.dumps(journal), ROOT], _TIMEOUT_S, check=True)
+        return ""
+    return json.dumps(
+        {
+            "version": _VERSION,
+            "what": "settings that DeviceNAG changed on this phone and will put back",
+            "session": secrets.token_hex(8),
+            "written_at": time.time(),
+            "changes": [{"switch": c.switch.name, "before": c.before, "after": c.wanted} for c in changes],
+        }
+    )
+
+
+def _replace_journal(phone: AdbPhone, known: str, new: str) -> None:
+    """Replace the journal; what is there is either the old or the new one, also after the power has gone.
+
+    Args:
+        phone: Where.
+        known: What is there, as far as we know; empty: none.
+        new: What is to be there; empty: none.
+
+    Raises:
+        PhoneTaken: Something else is there.
+        CommandFailed: It could not be written.
+    """
+    script = _IF_KNOWN + 'if [ -z "$2" ]; then rm -f "$0"; exit; fi; mkdir -p "$3" && ' + _PUT
+    try:
+        phone.run(["sh", "-c", script, JOURNAL, known, new, ROOT], _TIMEOUT_S, check=True)
+    except CommandFailed as error:
+        _unless_taken(phone, [error.exit_code])
+        raise
+
+
+def _write(phone: AdbPhone, journal: str, values: Mapping[Switch, str | None]) -> tuple[Answer, ...]:
+    """Set switches, each only if this journal is still the one on the phone.
+
+    Raises:
+        PhoneTaken: It is not.
+    """
+    commands = [
+        ("sh", "-c", f"{_IF_KNOWN}exec {quoted(switch.writing(value))}", JOURNAL, journal)
+        for switch, value in values.items()
+    ]
+    answers = run_all(phone, commands, _TIMEOUT_S)
+    _unless_taken(phone, [answer.exit_code for answer in answers])
+    return answers
+
+
+def _unless_taken(phone: AdbPhone, exit_codes: Sequence[int]) -> None:
+    if _TAKEN in exit_codes:
+        raise PhoneTaken(
+            "another session has begun on this phone", device=phone.serial, hint="this program stood still for too long"
+        )
 
 
 def _read(phone: AdbPhone, switches: Iterable[Switch]) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from device_agent import restore
 from device_agent.adb_errors import CommandFailed
 from device_agent.android import PhoneSettings
 from device_agent.phone_state import StateUnreadable
-from device_agent.restore import JOURNAL, RestoreFailed, left_behind, prepare
+from device_agent.restore import JOURNAL, PhoneTaken, RestoreFailed, left_behind, prepare
 from device_agent.virtual import Fault
 from tests.device_agent.conftest import Pair
 
@@ -69,6 +69,43 @@ def test_a_reboot_does_not_lose_the_journal(phone: Pair) -> None:
     phone.virtual.reboot()
     phone.lab.connect(phone.virtual)
     restore.restore(phone.adb)
+    assert phone.virtual.changes() == {}
+
+
+def test_who_wakes_up_too_late_changes_nothing(phone: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program stands still before each of its steps in turn, and meanwhile another one begins a session."""
+    replace_journal, write = restore._replace_journal, restore._write
+    prepare(phone.adb, WANTED)
+    for step in ("_write", "_replace_journal"):
+
+        def overtaken(*arguments: object, step: str = step) -> object:
+            monkeypatch.setattr(restore, "_replace_journal", replace_journal)
+            monkeypatch.setattr(restore, "_write", write)
+            prepare(phone.adb, WANTED)
+            return getattr(restore, step)(*arguments)
+
+        monkeypatch.setattr(restore, step, overtaken)
+        before = left_behind(phone.adb)
+        with pytest.raises(PhoneTaken):
+            restore.restore(phone.adb)
+        assert left_behind(phone.adb) == before, "the other one's journal is still there"
+    assert phone.virtual.settings["global"]["stay_on_while_plugged_in"] == "7"
+    restore.restore(phone.adb)
+    assert phone.virtual.changes() == {}
+
+
+def test_who_wakes_up_too_late_sets_nothing(phone: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other session has already ended: nobody would put anything back."""
+    write = restore._write
+
+    def overtaken(*arguments: object) -> object:
+        monkeypatch.setattr(restore, "_write", write)
+        restore.restore(phone.adb)
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore, "_write", overtaken)
+    with pytest.raises(PhoneTaken):
+        prepare(phone.adb, WANTED)
     assert phone.virtual.changes() == {}
 
 
