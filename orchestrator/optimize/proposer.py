@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
+import torch
 
 from orchestrator.generate.base import Generator, Request
 from orchestrator.generate.evolution import mutate
@@ -134,7 +136,8 @@ class Proposer:
         chosen = [Suggestion(slots, INITIAL) for slots in first]
         if ready and len(chosen) < count:
             waiting += [each.slots for each in chosen]
-            chosen += self._guided(observations, waiting, count - len(chosen), is_known, seen, rng)
+            with _one_thread():
+                chosen += self._guided(observations, waiting, count - len(chosen), is_known, seen, rng)
         if len(chosen) < count:
             others = islice(self._fresh(self._any(rng), is_known, seen), count - len(chosen))
             chosen += [Suggestion(slots, SAMPLE) for slots in others]
@@ -206,6 +209,18 @@ class Proposer:
             if identity not in seen and not is_known(slots):
                 seen.add(identity)
                 yield slots
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices of some hundred rows gain nothing from a second thread, and lose much where cores are shared: threads
+    of many small operations wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _suggestion(slots: Slots, origin: str, pick: Pick, acquisition: Acquisition) -> Suggestion:
