@@ -39,7 +39,7 @@ class Size:
     fault_every_s: float
 
 
-SIZE = Size(8, 200, 100, 6, 0.8) if LONG else Size(4, 20, 6, 2, 1.0)
+SIZE = Size(8, 200, 100, 6, 0.8) if LONG else Size(4, 20, 6, 2, 1.5)
 
 
 def run_until_done(lab: VirtualLab, trouble: Trouble, folder: Path) -> int:
