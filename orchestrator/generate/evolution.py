@@ -15,7 +15,7 @@ from pydantic import Field
 
 from orchestrator.generate.base import Generator, Proposal, Request
 from orchestrator.generate.pool import Ledger, best_first, distinct, draw_distinct, keys, score, top_up, width
-from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
+from orchestrator.space.base import FloatArray, IntArray, Space, canonical, one_hot
 
 _CHANGES = (1, 2, 3)  # slots that a mutation of an elite changes, where no utility says which way is up
 _MUTATED_SHARE = 0.7  # of an unguided pool; the rest is drawn uniformly
@@ -25,9 +25,12 @@ _FRUITLESS_BROODS = 8  # broods without a new architecture after which fresh blo
 
 
 def mutate(space: Space, parents: IntArray, rng: np.random.Generator, changes: int = 1) -> IntArray:
-    """(`B`, `S`): each of the (`B`, `S`) parents with `changes` slots chosen anew, made legal by projection."""
-    children = parents.copy()
+    """(`B`, `S`): each of the (`B`, `S`) parents with `changes` slots chosen anew, made legal by projection.
+
+    What has no effect in a parent is drawn anew first: a stage that grows, grows by blocks of any kind.
+    """
     sizes = np.array([len(choices) for choices in space.choices])
+    children = np.where(space.inactive(parents), rng.integers(0, sizes, size=parents.shape), parents)
     open_slots = np.flatnonzero(sizes > 1)
     rows = np.arange(len(children))
     for _ in range(changes):
@@ -43,11 +46,11 @@ def crossover(space: Space, mothers: IntArray, fathers: IntArray, rng: np.random
 
 
 def legalise(space: Space, slots: IntArray) -> IntArray:
-    """(`B`, `S`) with illegal rows replaced by the legal architectures nearest to them."""
+    """(`B`, `S`) with illegal rows replaced by the legal architectures nearest to them; canonical."""
     legal = space.is_legal(slots)
-    if legal.all():
-        return slots
-    return np.where(legal[:, None], slots, space.project(one_hot(slots, width(space))))
+    if not legal.all():
+        slots = np.where(legal[:, None], slots, space.project(one_hot(slots, width(space))))
+    return canonical(space, slots)
 
 
 class RegularizedEvolution:

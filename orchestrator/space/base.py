@@ -97,6 +97,10 @@ class Space(Protocol):
         """(`B`,) which rows of (`B`, `S`) are legal."""
         ...
 
+    def inactive(self, slots: IntArray) -> BoolArray:
+        """(`B`, `S`) which choices have no effect, e.g. of blocks beyond a stage's depth; the first stands for all."""
+        ...
+
     def project(self, scores: FloatArray) -> IntArray:
         """(`B`, `S`): the legal architecture with the greatest summed score, for (`B`, `S`, `V`) scores."""
         ...
@@ -125,3 +129,8 @@ class Space(Protocol):
 def one_hot(slots: IntArray, width: int) -> FloatArray:
     """(`B`, `S`, `V`) one-hot form of (`B`, `S`) choices."""
     return np.eye(width)[slots]
+
+
+def canonical(space: Space, slots: IntArray) -> IntArray:
+    """(`B`, `S`) with choices that have no effect replaced by the first, so that equal architectures are equal rows."""
+    return np.where(space.inactive(slots), 0, slots)

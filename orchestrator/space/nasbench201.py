@@ -98,6 +98,10 @@ class NASBench201:
         """(`B`,): whether every choice is one of the five operators."""
         return np.asarray(((slots >= 0) & (slots < len(OPERATORS))).all(axis=1))
 
+    def inactive(self, slots: IntArray) -> BoolArray:
+        """(`B`, 6) none: even a dead edge is paid for by some runtimes, so it is part of the architecture."""
+        return np.zeros(slots.shape, dtype=bool)
+
     def project(self, scores: FloatArray) -> IntArray:
         """(`B`, 6): the best operator of each edge, for (`B`, 6, 5) scores."""
         return np.asarray(scores.argmax(axis=2), dtype=np.int64)

@@ -10,9 +10,11 @@ from importlib.metadata import entry_points
 
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.space.base import Space
+from orchestrator.space.mobilenetv3 import MobileNetV3
 from orchestrator.space.nasbench201 import NASBench201
 
 SPACES: Mapping[str, Callable[[], Space]] = {
+    "mobilenetv3": MobileNetV3,
     "nasbench201": NASBench201,
     **{point.name: lambda point=point: point.load()() for point in entry_points(group="devicenag.spaces")},  # type: ignore[misc]
 }

@@ -63,6 +63,16 @@ class SpaceContract:
                 space.architecture(wrong)
         assert not space.is_legal(np.stack([beyond, negative])).any()
 
+    def test_what_has_no_effect_is_written_one_way(self, space: Space) -> None:
+        slots = space.sample(self.drawn, np.random.default_rng(6))
+        inactive = space.inactive(slots)
+        assert inactive.shape == slots.shape
+        assert (slots[inactive] == 0).all()
+        sizes = np.array([len(choices) for choices in space.choices])
+        other = np.where(inactive, sizes - 1, slots)
+        for row, changed in zip(slots[:8], other[:8], strict=True):
+            assert space.architecture(changed).slots == tuple(row)
+
     def test_projection_keeps_legal_architectures(self, space: Space) -> None:
         slots = space.sample(self.drawn, np.random.default_rng(1))
         scores = one_hot(slots, max(len(choices) for choices in space.choices))

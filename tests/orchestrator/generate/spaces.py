@@ -43,6 +43,9 @@ class GappedSpace:
         absent = slots[:, 1:] == sizes[1:] - 1
         return np.asarray(inside & (absent == (np.arange(3) > slots[:, :1])).all(axis=1))
 
+    def inactive(self, slots: IntArray) -> BoolArray:
+        return np.zeros(slots.shape, dtype=bool)
+
     def project(self, scores: FloatArray) -> IntArray:
         every = self._all()
         return np.asarray(every[scores[:, np.arange(4), every].sum(axis=2).argmax(axis=1)])

@@ -1,0 +1,89 @@
+"""Features of MobileNetV3's active blocks, as differentiable functions of relaxed choices."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from orchestrator.space.mobilenetv3 import FIRST_BLOCK, POSITIONS, RESOLUTION, STAGES
+from orchestrator.space.mobilenetv3_blocks import BLOCK_CHOICES, DEPTHS, stage_block
+
+_FULL = 224  # resolution that the relative amounts of work refer to
+
+
+def active_blocks(slots: Tensor) -> Tensor:
+    """(`B`, 5, 4, 9): how much each block choice is there: its own value times that of its stage's being so deep."""
+    depths = slots[..., :STAGES, : len(DEPTHS)]
+    blocks = slots[..., FIRST_BLOCK:RESOLUTION, : len(BLOCK_CHOICES)]
+    blocks = blocks.unflatten(-2, (STAGES, POSITIONS))
+    there = [depths[..., [depth > position for depth in DEPTHS]].sum(-1) for position in range(POSITIONS)]
+    return torch.stack(there, dim=-1).unsqueeze(-1) * blocks
+
+
+class MobileNetV3Encoding:
+    """Encoding of `orchestrator.space.mobilenetv3.MobileNetV3` (`S` = 25 or 26, `V` = 9 or more)."""
+
+    def __init__(self, resolutions: tuple[int, ...] = ()) -> None:
+        """Args:
+        resolutions: Of the space; none where the resolution is not searched.
+        """
+        self._resolutions = torch.tensor(resolutions, dtype=torch.float64)
+
+    def accuracy(self, slots: Tensor) -> Tensor:
+        """(`B`, 20 or 21): of each stage its depth, and the sums and roots of its kernels and expansions."""
+        active = active_blocks(slots)
+        kernels = torch.tensor([(kernel - 3) / 2 for kernel, _ in BLOCK_CHOICES], dtype=slots.dtype)
+        expansions = torch.tensor([float(expansion) for _, expansion in BLOCK_CHOICES], dtype=slots.dtype)
+        expanded = (active * expansions).sum((-2, -1))
+        parts = [active.sum((-2, -1)), (active * kernels).sum((-2, -1)), expanded, expanded.clamp_min(0.1).log()]
+        if len(self._resolutions):
+            parts.append(self._resolution(slots).log())
+        return torch.cat(parts, dim=-1)
+
+    def costs(self, slots: Tensor) -> Tensor:
+        """(`B`, 91): 1, then of each stage which block comes first and how many of each kind follow.
+
+        Where the resolution is searched, blocks count by their pixels.
+        """
+        active = active_blocks(slots)
+        first, later = active[..., 0, :], active[..., 1:, :].sum(-2)
+        amounts = torch.cat([first, later], dim=-1).flatten(-2)
+        if len(self._resolutions):
+            amounts = amounts * (self._resolution(slots) / _FULL) ** 2
+        return torch.cat([torch.ones_like(amounts[..., :1]), amounts], dim=-1)
+
+    def work(self, slots: Tensor) -> Tensor:
+        """(`B`,): multiply-adds of the convolutions of the blocks, and of the rest, in millions at 224 x 224."""
+        total = 60.0 + (active_blocks(slots) * _work().to(slots.dtype)).sum((-3, -2, -1))
+        if len(self._resolutions):
+            total = total * ((self._resolution(slots) / _FULL) ** 2)[..., 0]
+        return total
+
+    def connected(self, slots: Tensor) -> Tensor:
+        """(`B`,): always; blocks form a chain."""
+        return torch.ones_like(slots[..., 0, 0])
+
+    def waste(self, slots: Tensor) -> Tensor:
+        """(`B`,): none; inactive blocks are not built."""
+        return torch.zeros_like(slots[..., 0, 0])
+
+    def _resolution(self, slots: Tensor) -> Tensor:
+        """(`B`, 1): expected resolution."""
+        chosen = slots[..., RESOLUTION, : len(self._resolutions)]
+        return (chosen * self._resolutions.to(slots.dtype)).sum(-1, keepdim=True)
+
+
+@cache
+def _work() -> Tensor:
+    """(5, 4, 9): millions of multiply-adds of each block's convolutions at width 1 and 224 x 224."""
+    table = torch.zeros(STAGES, POSITIONS, len(BLOCK_CHOICES), dtype=torch.float64)
+    for stage in range(STAGES):
+        for position in range(POSITIONS):
+            for choice, (kernel, expansion) in enumerate(BLOCK_CHOICES):
+                block = stage_block(stage, position, kernel, expansion, 1.0, _FULL)
+                pixels, out = block.size**2, (-(-block.size // block.stride)) ** 2
+                inside = pixels * block.channels_in + out * (kernel**2 + block.channels_out)
+                table[stage, position, choice] = block.expanded * inside / 1e6
+    return table
