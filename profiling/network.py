@@ -44,7 +44,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Conv2D(Layer):
-    """Convolution, then batch-norm (folded when emitted), then activation. Without batch-norm it has a bias."""
+    """Convolution, then batch-norm (folded when emitted) or, where `bias`, a bias, then activation."""
 
     filters: int
     kernel: int
@@ -52,12 +52,13 @@ class Conv2D(Layer):
     padding: Padding = "same"
     batch_norm: bool = True
     activation: ActivationName | None = None
+    bias: bool = True
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         return (*_window(shapes[0], self.kernel, self.stride, self.padding), self.filters)
 
     def parameters(self, shapes: Sequence[Shape]) -> int:
-        return self.kernel**2 * shapes[0][-1] * self.filters + self.filters * (2 if self.batch_norm else 1)
+        return self.filters * (self.kernel**2 * shapes[0][-1] + (2 if self.batch_norm else int(self.bias)))
 
     def multiply_adds(self, shapes: Sequence[Shape]) -> int:
         return math.prod(self.output_shape(shapes)) * self.kernel**2 * shapes[0][-1]
@@ -85,14 +86,14 @@ class DepthwiseConv2D(Layer):
 
 @dataclass(frozen=True)
 class FullyConnected(Layer):
-    """Matrix product with bias over the last axis of a (batch, features) tensor, then activation."""
+    """Matrix product with bias over the features of a (batch, features) or (batch, 1, 1, features) tensor."""
 
     units: int
     activation: ActivationName | None = None
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        if len(shapes[0]) != 2:
-            raise ValueError(f"needs (batch, features), got {shapes[0]}")
+        if len(shapes[0]) != 2 and shapes[0][1:-1] != (1, 1):
+            raise ValueError(f"needs (batch, features) or (batch, 1, 1, features), got {shapes[0]}")
         return (shapes[0][0], self.units)
 
     def parameters(self, shapes: Sequence[Shape]) -> int:

@@ -102,7 +102,7 @@ class _Conv(nn.Module):
         filters, groups = (channels, channels) if isinstance(layer, DepthwiseConv2D) else (layer.filters, 1)
         self.pad, padding = _padding(source, layer.kernel, layer.stride, layer.padding)
         self.conv = nn.Conv2d(
-            channels, filters, layer.kernel, layer.stride, padding, groups=groups, bias=not layer.batch_norm
+            channels, filters, layer.kernel, layer.stride, padding, groups=groups, bias=_has_bias(layer)
         )
         self.norm = nn.BatchNorm2d(filters) if layer.batch_norm else None
         self.activation = _activation(layer.activation)
@@ -114,10 +114,8 @@ class _Conv(nn.Module):
     def folded(self) -> LayerWeights:
         """The convolution that the whole is in evaluation."""
         kernel: Tensor = self.conv.weight.double()
-        bias: Tensor
-        if self.norm is None:
-            bias = self.conv.get_parameter("bias")
-        else:
+        bias = kernel.new_zeros(len(kernel)) if self.conv.bias is None else self.conv.bias
+        if self.norm is not None:
             scale, bias = _affine(self.norm)
             kernel = kernel * scale.reshape(-1, 1, 1, 1)
         depthwise = self.conv.groups > 1  # with a single channel both layouts are one
@@ -135,7 +133,7 @@ class _Dense(nn.Module):
         self.activation = _activation(layer.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.linear(x))
+        return self.activation(self.linear(x.flatten(1)))
 
     def folded(self) -> LayerWeights:
         """The matrix and the bias as they are."""
@@ -236,6 +234,11 @@ def _module(layer: Layer, sources: Sequence[Shape]) -> nn.Module:
 
 def _activation(function: ActivationName | None) -> nn.Module:
     return nn.Identity() if function is None else _ACTIVATIONS[function]()
+
+
+def _has_bias(layer: Conv2D | DepthwiseConv2D) -> bool:
+    """Whether the convolution adds a bias of its own."""
+    return not layer.batch_norm and not (isinstance(layer, Conv2D) and not layer.bias)
 
 
 def _padding(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from orchestrator.errors import ConfigError, IllegalArchitecture, Problem
 from orchestrator.space.base import Architecture, BoolArray, FloatArray, IntArray, NetworkOptions
 from orchestrator.space.mobilenetv3_blocks import BLOCK_CHOICES, DEPTHS, EXPANSIONS, KERNELS
+from orchestrator.space.mobilenetv3_network import build_network
 from profiling.network import Network
 
 if TYPE_CHECKING:
@@ -122,7 +124,17 @@ class MobileNetV3:
             "e": [expansion for _, expansion in blocks],
             "d": [DEPTHS[value] for value in slots[:STAGES]],
         }
-        return values | ({"r": self.resolutions[slots[RESOLUTION]]} if self.resolutions else {})
+        return values | ({"r": self.resolution(architecture)} if self.resolutions else {})
+
+    def stages(self, architecture: Architecture) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Kernel and expansion of every active block, stage by stage."""
+        blocks = [BLOCK_CHOICES[value] for value in architecture.slots[FIRST_BLOCK:RESOLUTION]]
+        depths = [DEPTHS[value] for value in architecture.slots[:STAGES]]
+        return tuple(tuple(blocks[stage * POSITIONS :][:depth]) for stage, depth in enumerate(depths))
+
+    def resolution(self, architecture: Architecture) -> int | None:
+        """Height and width of the input, where the space searches it."""
+        return self.resolutions[architecture.slots[RESOLUTION]] if self.resolutions else None
 
     def sample(self, count: int, rng: np.random.Generator) -> IntArray:
         """(`B`, `S`) draws as OFA makes them: each depth and each block uniform, independent of the others."""
@@ -179,9 +191,11 @@ class MobileNetV3:
 
     def network(self, architecture: Architecture, options: NetworkOptions) -> Network:
         """The network at the options' input shape (or the architecture's resolution) and `width` (1.0)."""
-        from orchestrator.space.mobilenetv3_network import build_network
-
-        return build_network(self, architecture, options)
+        resolution = self.resolution(architecture)
+        if resolution is not None:
+            batch, _, _, channels = options.input_shape
+            options = replace(options, input_shape=(batch, resolution, resolution, channels))
+        return build_network(self.stages(architecture), options)
 
     def encoding(self) -> Encoding:
         """Features of the active blocks."""

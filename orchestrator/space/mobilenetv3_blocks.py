@@ -126,6 +126,12 @@ def stage_block(stage: int, position: int, kernel: int, expansion: int, width: f
     )
 
 
+def first_block(width: float, resolution: int) -> Block:
+    """The block between the first convolution and the stages: it expands nothing."""
+    stem = sizes(width).stem
+    return Block(-(-resolution // 2), stem, stem, stem, 3, 1, False, False)
+
+
 def fixed_keys(width: float, resolution: int, classes: int = 1000) -> Sequence[str]:
     """Keys of what every network has: stem, first block, last convolutions, pooling and classifier."""
     channels = sizes(width)
@@ -134,10 +140,9 @@ def fixed_keys(width: float, resolution: int, classes: int = 1000) -> Sequence[s
     for stage in channels.stages:
         last = -(-last // stage.stride)
     final, expanded, features = channels.stages[-1].channels, channels.expanded, channels.features
-    first = Block(half, channels.stem, channels.stem, channels.stem, 3, 1, False, False)
     return (
         f"Conv-input:{resolution}x{resolution}x3-output:{half}x{half}x{channels.stem}",
-        first.key,
+        first_block(width, resolution).key,
         f"Conv_1-input:{last}x{last}x{final}-output:{last}x{last}x{expanded}",
         f"AvgPool2D-input:{last}x{last}x{expanded}-output:1x1x{expanded}",
         f"Conv_2-input:1x1x{expanded}-output:1x1x{features}",
