@@ -7,7 +7,7 @@ architecture, and what happens when a space runs out of architectures.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,8 +108,8 @@ class Ledger:
         return slots[first], scores[first]
 
 
-def score(utility: Utility, slots: IntArray, space: Space) -> FloatArray:
-    """(`B`,) utilities of (`B`, `S`) architectures, without gradients; NaN counts as worst."""
+def score(utility: Callable[[Tensor], Tensor], slots: IntArray, space: Space) -> FloatArray:
+    """(`B`,) utilities (or predictions) of (`B`, `S`) architectures, without gradients; NaN counts as worst."""
     import torch  # lazily: unguided random draws need no torch
 
     if not len(slots):
