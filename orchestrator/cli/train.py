@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.progress import interrupt, training_progress
+
 if TYPE_CHECKING:
-    from orchestrator.generate.diffusion_nag.train import Progress
     from orchestrator.generate.diffusion_nag.training_set import TrainingSet
     from orchestrator.space.base import FloatArray, IntArray, Space
 
 INTERRUPTED = 130
-_PLAIN_LINES = 20  # lines of progress where there is no terminal
 
 app = typer.Typer(help="Train the models that guide the search.", no_args_is_help=True)
 
@@ -59,7 +57,8 @@ def score(
     from orchestrator.errors import ConfigError, Problem
     from orchestrator.generate.base import Request
     from orchestrator.generate.diffusion_nag.generator import DiffusionNAG
-    from orchestrator.generate.diffusion_nag.train import TrainConfig, state_file, train_score
+    from orchestrator.generate.diffusion_nag.train import TrainConfig, train_score
+    from orchestrator.generate.training import state_file
     from orchestrator.space.registry import make_space
 
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
@@ -72,7 +71,7 @@ def score(
     print(f"training on {len(slots):,} architectures ({described.kind}), seed {seed}", file=sys.stderr)
     if resume and not state_file(target).exists():
         print(f"nothing to resume at {state_file(target)}: starting at step 0", file=sys.stderr)
-    with _progress(steps) as show, _interrupt() as stopped:
+    with training_progress(steps, "score network") as show, interrupt() as stopped:
         reached = train_score(
             chosen, slots, described, config, target,
             weights=weights, resume=resume, device=device, progress=show, stop=stopped,
@@ -136,48 +135,3 @@ def _command(space: str, steps: int, batch: int, seed: int, holdout: float, arch
     """The command that would train this checkpoint again."""
     data = f"--holdout {holdout:g}" if architectures is None else f"--architectures {Path(architectures).name}"
     return f"nag train score --space {space} --steps {steps} --batch {batch} --seed {seed} {data}"
-
-
-@contextmanager
-def _progress(steps: int) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, plain lines elsewhere; both on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        every = max(steps // _PLAIN_LINES, 1)
-
-        def line(now: Progress) -> None:
-            if now.step % every == 0 or now.step == steps:
-                print(f"step {now.step}/{steps}  loss {now.loss:.4f}  {now.seconds:.0f} s", file=sys.stderr, flush=True)
-
-        yield line
-        return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Bar(*columns, console=console) as bar:
-        task = bar.add_task("score network", total=steps)
-        yield lambda now: bar.update(task, completed=now.step, description=f"loss {now.loss:.4f}")
-
-
-@contextmanager
-def _interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C ends the training after the present step; a second one ends it at once, with the last saved state."""
-    import signal
-    import threading
-
-    asked = threading.Event()
-
-    def ask(*_: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, previous)
-        print("saving; once more to stop at once", file=sys.stderr)
-
-    previous = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, previous)

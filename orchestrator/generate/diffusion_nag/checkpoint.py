@@ -1,22 +1,16 @@
 """Checkpoints: a score network's weights as safetensors, with all that is needed to use them in the header.
 
-The header's `devicenag` entry is JSON: the space's choices, the network's size, the noise levels, what it was trained
-on and how. Files are written beside their place and moved there, so that a reader never sees half of one.
+The header (`tensor_file`) holds the space's choices, the network's size, the noise levels, what it was trained on and
+how.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -24,10 +18,10 @@ from orchestrator.errors import CheckpointError
 from orchestrator.generate.diffusion_nag.score_network import NetworkConfig, ScoreNetwork
 from orchestrator.generate.diffusion_nag.sde import VESDE
 from orchestrator.generate.diffusion_nag.training_set import TrainingSet
+from orchestrator.generate.tensor_file import read_model, shipped, write_tensors
 from orchestrator.space.base import Space
 
 FORMAT = "devicenag-score-network/1"
-_ENTRY = "devicenag"
 
 
 @dataclass(frozen=True)
@@ -82,14 +76,8 @@ def load_checkpoint(path: Path, space: Space) -> Checkpoint:
     Raises:
         CheckpointError: Missing, corrupt, of another space, or its weights do not fit its own description.
     """
-    weights, header = read_tensors(path)
     retrain = f"train one: nag train score --space {space.name}"
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a score network (format {header.get('format')!r})", retrain)
-    if header.get("space") != space.name:
-        raise CheckpointError(f"{path} was trained for {header.get('space')!r}, not for {space.name!r}", retrain)
-    if header.get("choices") != [list(choices) for choices in space.choices]:
-        raise CheckpointError(f"{path} was trained when {space.name} had other choices", retrain)
+    weights, header = read_model(path, space, format=FORMAT, noun="score network", retrain=retrain)
     try:
         network = new_network(space, NetworkConfig(**header["network"]))
         network.load_state_dict(weights)
@@ -105,45 +93,8 @@ def load_checkpoint(path: Path, space: Space) -> Checkpoint:
 
 def shipped_checkpoint(space: Space) -> Path:
     """The checkpoint that ships with the package. Raises CheckpointError where a space has none."""
-    path = Path(str(resources.files("orchestrator.generate.checkpoints"))) / f"{space.name}.safetensors"
-    if not path.is_file():
-        raise CheckpointError(
-            f"no score network for {space.name} ships with the package",
-            f"train one with `nag train score --space {space.name} --out FILE`, then set `checkpoint: FILE`",
-        )
-    return path
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header as one safetensors file, in one move. Raises CheckpointError."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(contiguous, {_ENTRY: json.dumps(header, sort_keys=True)})
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # where the folder cannot be used, neither can this
-            part.unlink()
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}", "check the disk and the path"
-        ) from error
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and JSON header of a safetensors file. Raises CheckpointError when missing or corrupt."""
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}", "check the path")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_ENTRY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is corrupt or no checkpoint: {error}", "fetch or train it again") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path} is corrupt: its header is no JSON object", "fetch or train it again")
-    return tensors, header
+    return shipped(
+        space.name,
+        missing=f"no score network for {space.name} ships with the package",
+        train=f"train one with `nag train score --space {space.name} --out FILE`, then set `checkpoint: FILE`",
+    )

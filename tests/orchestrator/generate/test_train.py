@@ -11,18 +11,14 @@ import torch
 
 from orchestrator.errors import CheckpointError
 from orchestrator.generate.base import Request
-from orchestrator.generate.diffusion_nag.checkpoint import (
-    load_checkpoint,
-    read_tensors,
-    save_checkpoint,
-    shipped_checkpoint,
-    write_tensors,
-)
+from orchestrator.generate.diffusion_nag.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
 from orchestrator.generate.diffusion_nag.generator import DiffusionNAG
 from orchestrator.generate.diffusion_nag.score_network import NetworkConfig
 from orchestrator.generate.diffusion_nag.sde import encode, perturb
-from orchestrator.generate.diffusion_nag.train import Progress, TrainConfig, state_file, train_score
+from orchestrator.generate.diffusion_nag.train import TrainConfig, train_score
 from orchestrator.generate.diffusion_nag.training_set import from_file, random_share, uniform_draws
+from orchestrator.generate.tensor_file import read_tensors, write_tensors
+from orchestrator.generate.training import Progress, state_file
 from orchestrator.space.nasbench201 import EDGES, NASBench201
 from tests.orchestrator.generate.spaces import GappedSpace
 
