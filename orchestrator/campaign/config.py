@@ -14,16 +14,18 @@ from orchestrator.campaign.device_config import (
     AdbDeviceConfig,
     DeviceConfig,
     HostDeviceConfig,
+    LutDeviceConfig,
     TableDeviceConfig,
     VirtualDeviceConfig,
 )
+from orchestrator.campaign.lut import lut_problems
 from orchestrator.errors import ConfigError, NagError, Problem
 from orchestrator.generate.base import Generator
 from orchestrator.generate.registry import make_generator
 from orchestrator.objective.config import ObjectiveConfig
 from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
-from orchestrator.space.registry import SPACES, make_space
+from orchestrator.space.registry import SPACES, make_space, space_options
 from profiling.plan import MeasurementPlan
 
 ACCURACY = "accuracy"
@@ -34,7 +36,10 @@ class _Section(BaseModel):
 
 
 class SpaceConfig(_Section):
-    """Which space, and the sizes of its networks; a space's own sizes (`channels`, `cells`) stand here too."""
+    """Which space, and the sizes of its networks.
+
+    A space's own options (`resolutions`) and those of its networks (`channels`, `cells`, `width`) stand here too.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -42,9 +47,29 @@ class SpaceConfig(_Section):
     input: tuple[int, int, int, int] = Field((1, 32, 32, 3), description="batch, height, width, channels")
     classes: int = Field(10, ge=2, le=100_000)
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _usual_sizes(cls, values: Any) -> Any:
+        """Where no input or number of classes is given: what the space is known for."""
+        if not isinstance(values, Mapping) or not isinstance(kind := values.get("kind"), str) or kind not in SPACES:
+            return values
+        usual = make_space(kind).usual_network
+        return {"input": usual.input_shape, "classes": usual.classes, **values}
+
+    def make(self) -> Space:
+        """The space. Raises ConfigError."""
+        own = space_options(self.kind)
+        return make_space(self.kind, **{name: value for name, value in self._extra.items() if name in own})
+
     def network_options(self) -> NetworkOptions:
-        """What the space needs to build networks."""
-        return NetworkOptions(self.input, self.classes, dict(self.model_extra or {}))
+        """What the space needs to build networks. Raises ConfigError for an unknown space."""
+        own = space_options(self.kind)
+        sizes = {name: value for name, value in self._extra.items() if name not in own}
+        return NetworkOptions(self.input, self.classes, sizes)
+
+    @property
+    def _extra(self) -> Mapping[str, Any]:
+        return self.model_extra or {}
 
 
 class GeneratorConfig(_Section):
@@ -122,7 +147,7 @@ class Config(_Section):
 
     def make_space(self) -> Space:
         """The space."""
-        return make_space(self.space.kind)
+        return self.space.make()
 
     def parsed_goal(self) -> Goal:
         """The goal; without any `minimize` or `subject_to`, the Pareto front against every device's latency."""
@@ -226,6 +251,7 @@ def _problem(detail: Any) -> Problem:
     kinds = {
         "host",
         "table",
+        "lut",
         "adb",
         "virtual",
         "training",
@@ -255,6 +281,7 @@ def _siblings(location: Sequence[object]) -> str:
         "budget": BudgetConfig,
         "host": HostDeviceConfig,
         "table": TableDeviceConfig,
+        "lut": LutDeviceConfig,
         "adb": AdbDeviceConfig,
         "virtual": VirtualDeviceConfig,
         "generator": GeneratorConfig,
@@ -298,20 +325,13 @@ def _cross_check(config: Config) -> list[Problem]:
     names = config.device_names
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(Problem("devices", name, "a name that no other device has (set `name:`)"))
-    if config.space.kind not in SPACES:
-        problems.append(Problem("space.kind", config.space.kind, f"one of {', '.join(SPACES)}"))
-    else:
+    try:
         space = config.make_space()
-        try:
-            space.network(space.architecture([1] * len(space.choices)), config.space.network_options())
-        except ConfigError as error:
-            problems.extend(error.problems)
-        except ValueError as error:
-            problems.append(Problem("space.input", list(config.space.input), str(error)))
-        try:
-            config.generator.make(space)
-        except ConfigError as error:
-            problems.extend(error.problems)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    else:
+        unusable = _space_problems(config, space)
+        problems += unusable or _lut_problems(config, space)
     known = [ACCURACY, *config.latency_metrics()]
     open_ended = not all(device.names for device in config.devices)  # every attached phone: known when it starts
     try:
@@ -330,6 +350,33 @@ def _cross_check(config: Config) -> list[Problem]:
             Problem("budget.initial", config.budget.initial, f"at most budget.candidates ({config.budget.candidates})")
         )
     return problems
+
+
+def _space_problems(config: Config, space: Space) -> list[Problem]:
+    """What is wrong with the networks, the generator, and an objective that knows one space only."""
+    problems: list[Problem] = []
+    second = [min(1, len(choices) - 1) for choices in space.choices]  # of NAS-Bench-201 the first computes a constant
+    try:
+        space.network(space.architecture(second), config.space.network_options())
+    except ConfigError as error:
+        problems.extend(error.problems)
+    except ValueError as error:
+        problems.append(Problem("space.input", list(config.space.input), str(error)))
+    try:
+        config.generator.make(space)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    return problems
+
+
+def _lut_problems(config: Config, space: Space) -> list[Problem]:
+    """What is wrong with block tables that are there; the space's networks are right."""
+    return [
+        problem
+        for index, device in enumerate(config.devices)
+        if isinstance(device, LutDeviceConfig) and device.path.exists()
+        for problem in lut_problems(f"devices[{index}]", device, space, config.space.network_options())
+    ]
 
 
 def require_same_campaign(stored: Config, asked: Config, folder: Path) -> None:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from orchestrator.space.base import NetworkOptions, Space
+
 
 def describe(
-    space: Annotated[str, typer.Option(help="Search space, e.g. nasbench201.", show_default=False)],
-    arch: Annotated[str, typer.Option(help="Architecture in the space's own notation.", show_default=False)],
+    space: Annotated[
+        str,
+        typer.Option(
+            help="Search space: nasbench201, mobilenetv3 or mobilenetv3:resolutions=160,192,224.", show_default=False
+        ),
+    ],
+    arch: Annotated[
+        str,
+        typer.Option(help="Architecture in the space's own notation, or OFA's dictionary as JSON.", show_default=False),
+    ],
     input_shape: Annotated[
-        str, typer.Option("--input", metavar="H,W,C", help="Height, width and channels of the input.")
-    ] = "32,32,3",
-    classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
+        str | None,
+        typer.Option("--input", metavar="H,W,C", help="Height, width, channels; default: what the space is known for."),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Outputs of the classifier; default: what the space is known for.")
+    ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="NAME=NUMBER", help="A size of the space's networks, e.g. channels=16."),
+        typer.Option("--option", metavar="NAME=NUMBER", help="A size of the networks, e.g. channels=16 or width=1.2."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
@@ -24,22 +39,13 @@ def describe(
     import hashlib
     import json
 
-    from orchestrator.errors import ConfigError, Problem
-    from orchestrator.space.base import NetworkOptions
-    from orchestrator.space.registry import make_space
+    from orchestrator.space.registry import parse_space
     from profiling.tflite import emit
     from profiling.weights import random_weights
 
-    try:
-        height, width, channels = (int(part) for part in input_shape.split(","))
-        options = {name: int(value) for name, value in (text.split("=", 1) for text in option or [])}
-    except ValueError as error:
-        raise ConfigError(
-            "nag describe", [Problem("--input/--option", (input_shape, option), "H,W,C and NAME=NUMBER")]
-        ) from error
-    chosen = make_space(space)
+    chosen = parse_space(space)
     architecture = chosen.parse(arch)
-    network = chosen.network(architecture, NetworkOptions((1, height, width, channels), classes, options))
+    network = chosen.network(architecture, _options(chosen, input_shape, classes, option or []))
     artifact = emit(network, random_weights(network))
     layers: list[dict[str, Any]] = [
         {
@@ -52,9 +58,11 @@ def describe(
         }
         for layer in network.layers
     ]
+    notations = chosen.other_notations(architecture)
     values = {
         "space": chosen.name,
         "architecture": architecture.text,
+        **notations,
         "isomorphism_class": chosen.isomorphism_class(architecture),
         "parameters": network.parameters,
         "multiply_adds": network.multiply_adds,
@@ -75,6 +83,8 @@ def describe(
         f"{len(artifact):,} bytes of TFLite (sha256 {values['artifact_sha256']})",
         soft_wrap=True,
     )
+    for name, value in notations.items():
+        console.print(f"{name}: {json.dumps(value)}", highlight=False, markup=False, soft_wrap=True)
     table = Table("layer", "operation", "output", "parameters", "multiply-adds", box=None, pad_edge=False)
     for layer in layers:
         shape = "x".join(map(str, layer["output_shape"]))
@@ -82,3 +92,29 @@ def describe(
             layer["name"], layer["operation"], shape, f"{layer['parameters']:,}", f"{layer['multiply_adds']:,}"
         )
     console.print(table)
+
+
+def _options(space: Space, input_shape: str | None, classes: int | None, sizes: Sequence[str]) -> NetworkOptions:
+    """What the network is built with. Raises ConfigError."""
+    from orchestrator.errors import ConfigError, Problem
+    from orchestrator.space.base import NetworkOptions
+
+    usual = space.usual_network
+    try:
+        batch, height, width, channels = (
+            usual.input_shape if input_shape is None else (1, *(int(part) for part in input_shape.split(",")))
+        )
+        options = {name: _number(value) for name, value in (text.split("=", 1) for text in sizes)}
+    except ValueError as error:
+        raise ConfigError(
+            "nag describe", [Problem("--input/--option", (input_shape, list(sizes)), "H,W,C and NAME=NUMBER")]
+        ) from error
+    return NetworkOptions((batch, height, width, channels), usual.classes if classes is None else classes, options)
+
+
+def _number(text: str) -> int | float:
+    """A whole number where it is one. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

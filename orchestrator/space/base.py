@@ -77,6 +77,11 @@ class Space(Protocol):
         ...
 
     @property
+    def usual_network(self) -> NetworkOptions:
+        """Input, classes and sizes that the space is known for: those of the data set it was made for."""
+        ...
+
+    @property
     def attention_mask(self) -> BoolArray:
         """(`S`, `S`): whether slot i may look at slot j in a score network (the space's graph, both directions)."""
         ...
@@ -87,6 +92,10 @@ class Space(Protocol):
 
     def parse(self, text: str) -> Architecture:
         """The architecture that a string in the space's notation describes. Raises IllegalArchitecture."""
+        ...
+
+    def other_notations(self, architecture: Architecture) -> dict[str, Any]:
+        """What others call the architecture, by the name of the notation: plain JSON values, e.g. OFA's dictionary."""
         ...
 
     def sample(self, count: int, rng: np.random.Generator) -> IntArray:

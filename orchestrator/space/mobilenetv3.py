@@ -9,6 +9,7 @@ has no effect, and the first one stands for all. Written `k3e6,k5e4|k3e3,k7e6,k3
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ import numpy as np
 from orchestrator.errors import ConfigError, IllegalArchitecture, Problem
 from orchestrator.space.base import Architecture, BoolArray, FloatArray, IntArray, NetworkOptions
 from orchestrator.space.mobilenetv3_blocks import BLOCK_CHOICES, DEPTHS, EXPANSIONS, KERNELS
-from orchestrator.space.mobilenetv3_network import build_network
+from orchestrator.space.mobilenetv3_network import SMALLEST_INPUT, build_network
 from profiling.network import Network
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ POSITIONS = max(DEPTHS)  # blocks of a stage at most
 FIRST_BLOCK = STAGES  # slot of the first block; those before it are depths
 RESOLUTION = STAGES + STAGES * POSITIONS  # slot of the resolution, where there is one
 
+_LARGEST_INPUT = 1024
 _BLOCK = re.compile(r"^k(?P<kernel>\d)e(?P<expansion>\d)$")
 _EXAMPLE = "k3e6,k5e4|k3e3,k7e6,k3e4|k3e3,k3e3|k5e6,k5e6|k7e6,k3e3,k3e4,k5e6"
 
@@ -41,21 +43,28 @@ class MobileNetV3:
     name = "mobilenetv3"
     size: int | None = None
 
-    def __init__(self, *, resolutions: tuple[int, ...] = ()) -> None:
+    usual_network = NetworkOptions((1, 224, 224, 3), 1000)  # ImageNet
+
+    def __init__(self, *, resolutions: Sequence[int] = ()) -> None:
         """Args:
-        resolutions: Input sizes to choose from; none leaves the resolution to the network's options.
+        resolutions: Heights and widths of the input to choose from; none leaves them to the network's options.
 
         Raises:
             ConfigError: A resolution is too small for five strides, or given twice.
         """
-        if len(set(resolutions)) != len(resolutions) or any(r < 32 or r > 1024 for r in resolutions):
-            raise ConfigError("space", [Problem("space.resolutions", resolutions, "different sizes of 32 to 1024")])
-        self.resolutions = tuple(resolutions)
+        try:
+            self.resolutions = tuple(operator.index(resolution) for resolution in resolutions)
+        except TypeError:
+            self.resolutions = (0,)
+        sensible = all(SMALLEST_INPUT <= resolution <= _LARGEST_INPUT for resolution in self.resolutions)
+        if not sensible or len(set(self.resolutions)) != len(self.resolutions):
+            allowed = f"different sizes of {SMALLEST_INPUT} to {_LARGEST_INPUT}, e.g. [160, 192, 224]"
+            raise ConfigError("space", [Problem("space.resolutions", resolutions, allowed)])
         depths = tuple(str(depth) for depth in DEPTHS)
         blocks = tuple(f"k{kernel}e{expansion}" for kernel, expansion in BLOCK_CHOICES)
         self.choices: tuple[tuple[str, ...], ...] = (depths,) * STAGES + (blocks,) * (STAGES * POSITIONS)
-        if resolutions:
-            self.choices += (tuple(str(resolution) for resolution in resolutions),)
+        if self.resolutions:
+            self.choices += (tuple(str(resolution) for resolution in self.resolutions),)
 
     @property
     def attention_mask(self) -> BoolArray:
@@ -125,6 +134,10 @@ class MobileNetV3:
             "d": [DEPTHS[value] for value in slots[:STAGES]],
         }
         return values | ({"r": self.resolution(architecture)} if self.resolutions else {})
+
+    def other_notations(self, architecture: Architecture) -> dict[str, Any]:
+        """`ofa`: OFA's dictionary."""
+        return {"ofa": self.to_ofa(architecture)}
 
     def stages(self, architecture: Architecture) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Kernel and expansion of every active block, stage by stage."""

@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class NASBench201:
     name = "nasbench201"
     size: int | None = len(OPERATORS) ** len(EDGES)
     choices = (OPERATORS,) * len(EDGES)
+    usual_network = NetworkOptions((1, 32, 32, 3), 10)  # CIFAR-10
 
     @cached_property
     def attention_mask(self) -> BoolArray:
@@ -85,6 +86,10 @@ class NASBench201:
     def index(self, architecture: Architecture) -> int:
         """The architecture's number in the benchmark, 0..15624."""
         return _benchmark_index()[architecture.slots]
+
+    def other_notations(self, architecture: Architecture) -> dict[str, Any]:
+        """`index`: the architecture's number in the benchmark."""
+        return {"index": self.index(architecture)}
 
     def all(self) -> IntArray:
         """(15625, 6): every architecture, in the benchmark's order."""

@@ -13,6 +13,7 @@ from functools import cache
 
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.space.base import NetworkOptions
+from orchestrator.space.layer_stack import LayerStack
 from profiling.network import (
     INPUT,
     Activation,
@@ -21,7 +22,6 @@ from profiling.network import (
     Conv2D,
     FullyConnected,
     GlobalMean,
-    Layer,
     Network,
     Pool2D,
     Scale,
@@ -114,17 +114,8 @@ def _spelling(term: Term) -> str:
     return f"{term.operator}#{term.copy}({'+'.join(_spelling(source) for source in term.inputs)})"
 
 
-class _Builder:
-    """Collects layers; names them by position, so that equal networks are equal bytes."""
-
-    def __init__(self) -> None:
-        self.layers: list[Layer] = []
-
-    def add(self, layer: type[Layer], inputs: tuple[str, ...], **fields: object) -> str:
-        """Append a layer and return its name."""
-        name = f"{len(self.layers):03d}_{layer.__name__.lower()}"
-        self.layers.append(layer(name, inputs, **fields))
-        return name
+class _Stack(LayerStack):
+    """Layers of cells and of what lies between them."""
 
     def cell(self, source: str, output: tuple[Term, ...], channels: int) -> str:
         """One cell; every term is computed once, every sum and every ReLU is computed once."""
@@ -137,31 +128,31 @@ class _Builder:
             for end in range(2, len(names) + 1):
                 if names[:end] not in sums:
                     left = sums.get(names[: end - 1], names[0])
-                    sums[names[:end]] = self.add(Add, (left, names[end - 1]))
+                    sums[names[:end]] = self.add(Add, left, names[end - 1])
             return sums.get(names, names[0])
 
         def compute(term: Term) -> str:
             if term not in done:
                 tensor = total(term.inputs)
                 if term.operator == "avg_pool_3x3":
-                    done[term] = self.add(Pool2D, (tensor,), kind="average", kernel=3)
+                    done[term] = self.add(Pool2D, tensor, kind="average", kernel=3)
                 else:  # ReLU, convolution, batch-norm
                     if tensor not in rectified:
-                        rectified[tensor] = self.add(Activation, (tensor,), function="relu")
+                        rectified[tensor] = self.add(Activation, tensor, function="relu")
                     kernel = 1 if term.operator == "nor_conv_1x1" else 3
-                    done[term] = self.add(Conv2D, (rectified[tensor],), filters=channels, kernel=kernel)
+                    done[term] = self.add(Conv2D, rectified[tensor], filters=channels, kernel=kernel)
             return done[term]
 
         return total(output)
 
     def reduction(self, source: str, channels: int) -> str:
         """Residual block with stride 2."""
-        a = self.add(Activation, (source,), function="relu")
-        a = self.add(Conv2D, (a,), filters=channels, kernel=3, stride=2, activation="relu")
-        a = self.add(Conv2D, (a,), filters=channels, kernel=3)
-        b = self.add(Pool2D, (source,), kind="average", kernel=2, stride=2)
-        b = self.add(Conv2D, (b,), filters=channels, kernel=1, batch_norm=False)
-        return self.add(Add, (b, a))
+        a = self.add(Activation, source, function="relu")
+        a = self.add(Conv2D, a, filters=channels, kernel=3, stride=2, activation="relu")
+        a = self.add(Conv2D, a, filters=channels, kernel=3)
+        b = self.add(Pool2D, source, kind="average", kernel=2, stride=2)
+        b = self.add(Conv2D, b, filters=channels, kernel=1, batch_norm=False)
+        return self.add(Add, b, a)
 
 
 def build_network(operators: Sequence[str], options: NetworkOptions) -> Network:
@@ -177,21 +168,21 @@ def build_network(operators: Sequence[str], options: NetworkOptions) -> Network:
     sizes = _sizes(options)
     channels, cells = sizes["channels"], sizes["cells"]
     output = _output(operators)
-    builder = _Builder()
+    stack = _Stack()
     if not output:  # nothing reaches the output: the network is a constant, whatever the image
-        tensor = builder.add(GlobalMean, (INPUT,))
-        tensor = builder.add(Scale, (tensor,), factor=0.0)
+        tensor = stack.add(GlobalMean, INPUT)
+        tensor = stack.add(Scale, tensor, factor=0.0)
     else:
-        tensor = builder.add(Conv2D, (INPUT,), filters=channels, kernel=3)
+        tensor = stack.add(Conv2D, INPUT, filters=channels, kernel=3)
         for stage in range(3):
             if stage:
-                tensor = builder.reduction(tensor, channels << stage)
+                tensor = stack.reduction(tensor, channels << stage)
             for _ in range(cells):
-                tensor = builder.cell(tensor, output, channels << stage)
-        tensor = builder.add(BatchNorm, (tensor,), activation="relu")
-        tensor = builder.add(GlobalMean, (tensor,))
-    builder.add(FullyConnected, (tensor,), units=options.classes)
-    return Network("nasbench201", options.input_shape, tuple(builder.layers))
+                tensor = stack.cell(tensor, output, channels << stage)
+        tensor = stack.add(BatchNorm, tensor, activation="relu")
+        tensor = stack.add(GlobalMean, tensor)
+    stack.add(FullyConnected, tensor, units=options.classes)
+    return stack.network("nasbench201", options.input_shape)
 
 
 def _sizes(options: NetworkOptions) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,11 @@ class SpaceContract:
         assert space.name
         assert all(len(set(choices)) == len(choices) >= 1 for choices in space.choices)
 
+    def test_is_known_for_some_network(self, space: Space) -> None:
+        assert len(space.usual_network.input_shape) == 4
+        assert min(space.usual_network.input_shape) >= 1
+        assert space.usual_network.classes >= 2
+
     def test_attention_follows_the_graph_both_ways(self, space: Space) -> None:
         slots = len(space.choices)
         assert space.attention_mask.shape == (slots, slots)
@@ -45,6 +52,7 @@ class SpaceContract:
             assert architecture.slots == tuple(row)
             assert space.parse(architecture.text) == architecture
             assert space.parse(architecture.text).text == architecture.text
+            assert json.dumps(space.other_notations(architecture))
 
     @pytest.mark.parametrize("text", ["", " ", "nonsense", "|", "0,0,0", "\x00", "architecture" * 1000])
     def test_other_text_is_refused(self, space: Space, text: str) -> None:

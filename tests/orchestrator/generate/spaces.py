@@ -17,6 +17,7 @@ class GappedSpace:
 
     name = "gapped"
     choices = (("1", "2", "3"), ("a", "b", "-"), ("a", "b", "c", "-"), ("a", "b", "-"))
+    usual_network = NetworkOptions((1, 8, 8, 1), 2)
     size: int | None = 2 + 2 * 3 + 2 * 3 * 2
 
     @property
@@ -33,6 +34,9 @@ class GappedSpace:
         if len(text) != 4 or any(text[slot] not in names for slot, names in enumerate(self.choices)):
             raise IllegalArchitecture(f"{text!r} is not in the space", "write e.g. 2ab-")
         return self.architecture([names.index(text[slot]) for slot, names in enumerate(self.choices)])
+
+    def other_notations(self, architecture: Architecture) -> dict[str, Any]:
+        return {}
 
     def sample(self, count: int, rng: np.random.Generator) -> IntArray:
         return self._all()[rng.integers(self.size or 0, size=count)]
