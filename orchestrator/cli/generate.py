@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from orchestrator.generate.base import Proposal
+    from orchestrator.generate.guides import Budget
+    from orchestrator.space.base import Space
+
+NOTHING_WITHIN = 1  # exit code: done, but nothing meets the budget
+
 
 def generate(
-    space: Annotated[str, typer.Option(help="Search space, e.g. nasbench201.", show_default=False)],
+    space: Annotated[str, typer.Option(help="Search space: nasbench201 or mobilenetv3.", show_default=False)],
     method: Annotated[
-        str, typer.Option(help="diffusion_nag, regularized_evolution, random, or a kind that another package adds.")
+        str,
+        typer.Option(
+            help="A generator's kind, e.g. diffusion_nag, diffusion_evolution, regularized_evolution, local_search, "
+            "ednag, dinas or random, or one that another package adds."
+        ),
     ] = "diffusion_nag",
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=1_000_000, help="Architectures wanted.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
     guide: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE:COLUMN",
-            help="Maximise what a predictor fitted on this column of a table says; may be given several times.",
+            metavar="FILE:COLUMN|ofa:FILE",
+            help="Maximise what a predictor says: one fitted on this column of a table, or OFA's own for "
+            "mobilenetv3. May be given several times; each counts in its spread over the space.",
         ),
     ] = None,
     latency_budget: Annotated[
         float | None, typer.Option(min=0.0, metavar="MS", help="Stay within this latency on --device.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="table:FILE:COLUMN", help="Whose latencies the budget is about.")
+        str | None,
+        typer.Option(
+            metavar="table:FILE:COLUMN|lut:FILE[@WIDTH]",
+            help="Whose latencies the budget is about: a predictor fitted on a table's column, or the sum of a "
+            "network's blocks out of a table of blocks.",
+        ),
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="A score network of your own (diffusion_nag).")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A network of your own, of a method that has one.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="An option of the method, e.g. steps=40. Repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Propose architectures, best first where they are guided."""
+    """Propose architectures, best first where they are guided.
+
+    Exits with 1 where a latency budget is given that no proposed architecture meets.
+    """
     import json
 
     from orchestrator.errors import ConfigError, Problem
-    from orchestrator.generate.base import Request, Utility
+    from orchestrator.generate.base import Request
+    from orchestrator.generate.guides import make_budget, make_score, make_utility, predictions
     from orchestrator.generate.registry import make_generator
     from orchestrator.space.registry import make_space
 
@@ -44,32 +70,20 @@ def generate(
         raise ConfigError(
             "nag generate", [Problem("--latency-budget/--device", (latency_budget, device), "both or neither")]
         )
-    if latency_budget == 0:
-        raise ConfigError("nag generate", [Problem("--latency-budget", latency_budget, "milliseconds above 0")])
-    if device is not None and not device.startswith("table:"):
-        raise ConfigError(
-            "nag generate",
-            [Problem("--device", device, "table:FILE:COLUMN")],
-            "a budget needs latencies to learn from: measure some (nag collect), or run a campaign (nag run)",
-        )
     chosen = make_space(space)
-    options: dict[str, Any] = {"kind": method}
+    options = {"kind": method, **_settings(settings or ())}
     if checkpoint is not None:
         options["checkpoint"] = checkpoint
     generator = make_generator(options, chosen)
-    utility: Utility | None = None
-    if guide or device is not None:
-        from orchestrator.generate.table_guide import fit_table_guide
-
-        print("fitting predictors on the tables", file=sys.stderr)
-        utility = fit_table_guide(
-            chosen,
-            guide or (),
-            latency=device.removeprefix("table:") if device is not None else None,
-            latency_budget_ms=latency_budget,
-            seed=seed,
-        )
+    if guide or device:
+        print("reading and fitting predictors", file=sys.stderr)
+    scores = {text: make_score(chosen, text, seed=seed) for text in guide or ()}
+    budget = None
+    if device is not None and latency_budget is not None:
+        budget = make_budget(chosen, device, latency_budget, seed=seed)
+    utility = make_utility(chosen, list(scores.values()), budget) if scores or budget else None
     proposal = generator.propose(Request(count, utility, seed=seed))
+
     texts = [chosen.architecture(row).text for row in proposal.slots]
     summary = {
         "space": chosen.name,
@@ -82,10 +96,52 @@ def generate(
         "utility_calls": proposal.utility_calls,
         "seconds": round(proposal.seconds, 4),
     }
+    if budget is not None:
+        summary |= _kept(budget, chosen, proposal, texts)
     if as_json:
-        print(json.dumps({"architectures": texts, "summary": summary}, indent=2))
-        return
-    print("\n".join(texts))
-    for name, value in summary.items():
-        shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
-        print(f"{name:22} {shown}", file=sys.stderr)
+        named = scores | ({"latency_ms": budget.latency_ms} if budget else {})
+        predicted = predictions(chosen, named, proposal.slots)
+        print(json.dumps({"architectures": texts, "predicted": predicted, "summary": summary}, indent=2))
+    else:
+        print("\n".join(texts))
+        for name, value in summary.items():
+            shown = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+            print(f"{name:22} {shown}", file=sys.stderr)
+    if budget is not None and not summary["within_budget"]:
+        print(
+            f"0 of {len(texts)} meet the budget of {budget.budget_ms:g} ms on {budget.device}; the nearest is "
+            f"{summary['fastest']} at {summary['fastest_latency_ms']:.4g} ms",
+            file=sys.stderr,
+        )
+        raise typer.Exit(NOTHING_WITHIN)
+
+
+def _kept(budget: Budget, space: Space, proposal: Proposal, texts: Sequence[str]) -> dict[str, Any]:
+    """How many keep the budget, and which is the fastest of all."""
+    known_ms = budget.known_ms(proposal.slots, space)
+    fastest = int(known_ms.argmin())
+    return {
+        "latency_budget_ms": budget.budget_ms,
+        "device": budget.device,
+        "within_budget": int((known_ms <= budget.budget_ms).sum()),
+        "fastest": texts[fastest],
+        "fastest_latency_ms": float(known_ms[fastest]),
+    }
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    """`OPTION=VALUE`, values as in YAML. Raises ConfigError."""
+    import yaml
+
+    from orchestrator.errors import ConfigError, Problem
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            if not (name and value):
+                raise ValueError
+            values[name] = yaml.safe_load(value)
+        except (ValueError, yaml.YAMLError):
+            raise ConfigError("nag generate", [Problem("--set", text, "OPTION=VALUE, e.g. steps=40")]) from None
+    return values

@@ -1,38 +1,37 @@
-"""Utilities fitted on the user's tables, so that generation can be guided outside of a campaign."""
+"""Predictors fitted on the user's tables, so that generation can be guided outside of a campaign."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from orchestrator.errors import ConfigError, DataError, Problem
 from orchestrator.predict.surrogates import Measured, Surrogate, SurrogateFitter
-from orchestrator.space.base import Space
+from orchestrator.space.base import FloatArray, IntArray, Space
 from profiling.table import TableError, read_table
 
 ROWS = 400  # of a table: enough for its trends, and a Gaussian process of that size answers in milliseconds
-OVER_BUDGET = 50.0  # standard deviations of the guided value that one unit of log latency beyond the budget costs
+_FLOOR = 0.1  # quantile of a score below which it does not matter how bad an architecture is
 
 
 @dataclass(frozen=True)
-class TableGuide:
-    """Sum of predicted columns, each in its standard deviations, less a penalty for latency beyond a budget.
+class TablePrediction:
+    """What a surrogate, fitted on some rows of a table's column, predicts, in the column's unit.
 
     Attributes:
-        scores: Predictors of what is maximised, with the standard deviation of each.
-        cost: Predictor of log latency; None without a budget.
-        latency_budget_ms: Latency above it costs.
+        surrogate: The model.
+        space: Of the architectures.
+        listed: Architecture string -> value: all that the column holds.
     """
 
-    scores: Sequence[tuple[Surrogate, float]]
-    cost: Surrogate | None = None
-    latency_budget_ms: float = math.inf
+    surrogate: Surrogate
+    space: Space
+    listed: Mapping[str, float]
 
     @property
     def differentiable(self) -> bool:
@@ -40,57 +39,39 @@ class TableGuide:
         return True
 
     def __call__(self, slots: Tensor) -> Tensor:
-        """(`B`,) utilities of (`B`, `S`, `V`) relaxed architectures."""
-        value = torch.zeros(len(slots), dtype=slots.dtype)
-        for surrogate, scale in self.scores:
-            value = value + surrogate.marginal(slots)[0] / scale
-        if self.cost is not None:
-            excess = self.cost.marginal(slots)[0] - math.log(self.latency_budget_ms)
-            value = value - OVER_BUDGET * torch.relu(excess)
-        return value
+        """(`B`,) predictions of (`B`, `S`, `V`) relaxed architectures."""
+        mean = self.surrogate.marginal(slots)[0]
+        return mean.exp() if self.surrogate.logarithmic else mean
+
+    def recorded(self, slots: IntArray) -> FloatArray:
+        """(`B`,) what the table itself says of (`B`, `S`) architectures; NaN of those that it does not list."""
+        return np.array([self.listed.get(self.space.architecture(row).text, math.nan) for row in slots])
 
 
-def fit_table_guide(
-    space: Space,
-    columns: Sequence[str],
-    *,
-    latency: str | None = None,
-    latency_budget_ms: float | None = None,
-    rows: int = ROWS,
-    seed: int = 0,
-) -> TableGuide:
-    """A utility from tables.
+def fit_score(space: Space, column: str, *, rows: int = ROWS, seed: int = 0) -> TablePrediction:
+    """A predictor of what is to be maximised.
 
     Args:
-        space: Whose architectures the tables list.
-        columns: `FILE:COLUMN` of what is maximised.
-        latency: `FILE:COLUMN` of latencies in milliseconds.
-        latency_budget_ms: Latency above it costs.
-        rows: Random rows of a table that predictors are fitted on, where it has more.
+        space: Whose architectures the table lists.
+        column: `FILE:COLUMN`.
+        rows: Random rows that the predictor is fitted on, where there are more.
         seed: Chooses them.
 
     Raises:
-        ConfigError: A column is not `FILE:COLUMN`, or of latency and budget there is only one.
-        DataError: A table or a column cannot be used.
-        IllegalArchitecture: A table lists something that is not in the space.
+        ConfigError: It is not `FILE:COLUMN`.
+        DataError: The table or the column cannot be used.
+        IllegalArchitecture: The table lists something that is not in the space.
     """
-    if (latency is None) != (latency_budget_ms is None):
-        raise ConfigError(
-            "guidance", [Problem("latency budget", latency_budget_ms, "a budget and a table of latencies")]
-        )
-    fitter = SurrogateFitter(space)
-    scores = []
-    for column in columns:
-        known = _sampled(space, column, rows, seed, positive=False)
-        floor = float(np.quantile(known.values, 0.1))  # how bad the worst are does not matter, and would spoil the fit
-        scale = float(np.maximum(known.values, floor).std())
-        surrogate = fitter.accuracy(known, floor=floor)
-        scores.append((surrogate, scale if scale > 0 else 1.0))
-    if latency is None or latency_budget_ms is None:
-        return TableGuide(tuple(scores))
-    return TableGuide(
-        tuple(scores), fitter.cost(_sampled(space, latency, rows, seed, positive=True)), latency_budget_ms
-    )
+    listed = _listed(column)
+    known = _sampled(space, listed, rows, seed)
+    floor = float(np.quantile(known.values, _FLOOR))
+    return TablePrediction(SurrogateFitter(space).accuracy(known, floor=floor), space, listed)
+
+
+def fit_latency(space: Space, column: str, *, rows: int = ROWS, seed: int = 0) -> TablePrediction:
+    """A predictor of latency in milliseconds; arguments and errors as of `fit_score`."""
+    listed = _listed(column, above=0.0)
+    return TablePrediction(SurrogateFitter(space).cost(_sampled(space, listed, rows, seed)), space, listed)
 
 
 def split_column(text: str) -> tuple[Path, str | None]:
@@ -111,13 +92,17 @@ def read_column(
         raise DataError(error.message, error.hint) from error
 
 
-def _sampled(space: Space, text: str, rows: int, seed: int, *, positive: bool) -> Measured:
-    """At most so many random rows of a column."""
+def _listed(text: str, above: float | None = None) -> Mapping[str, float]:
+    """The column that a text names. Raises ConfigError, DataError."""
     path, column = split_column(text)
     if column is None:
         raise ConfigError("guidance", [Problem("column", text, "FILE:COLUMN")])
-    values = read_column(path, column, above=0.0 if positive else None)
-    names = list(values)
-    chosen = np.random.default_rng(seed).permutation(len(names))[:rows]
-    slots = np.array([space.parse(names[row]).slots for row in chosen], dtype=np.int64)
-    return Measured(slots, np.array([values[names[row]] for row in chosen]), np.full(len(chosen), np.nan))
+    return read_column(path, column, above=above)
+
+
+def _sampled(space: Space, listed: Mapping[str, float], rows: int, seed: int) -> Measured:
+    """At most so many random rows of a column."""
+    names = list(listed)
+    chosen = [names[row] for row in np.random.default_rng(seed).permutation(len(names))[:rows]]
+    slots = np.array([space.parse(name).slots for name in chosen], dtype=np.int64)
+    return Measured(slots, np.array([listed[name] for name in chosen]), np.full(len(chosen), np.nan))

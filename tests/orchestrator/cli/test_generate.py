@@ -21,6 +21,8 @@ from orchestrator.space.nasbench201 import NASBench201
 
 NAG = (sys.executable, "-c", "from orchestrator.cli.main import main; main()")
 SPACE = NASBench201()
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+PREDICTOR, BLOCKS = DATA / "ofa_acc_predictor_weights.npz", DATA / "ofa_note10_latency_lut.csv.gz"
 
 
 @dataclass(frozen=True)
@@ -87,23 +89,73 @@ def test_generate_is_guided_by_tables_within_a_budget(nag: Nag, table: Path) -> 
     best = [np.array(SPACE.parse(text).slots) for text in printed["architectures"][:5]]
     assert np.mean([(slots == 3).sum() for slots in best]) >= 1.5
     assert all(np.isin(slots, (2, 3)).sum() <= 3 for slots in best)
-    assert printed["summary"]["utility_calls"] == 64
+    summary = printed["summary"]
+    assert summary["utility_calls"] == 64
+    assert summary["within_budget"] >= 12
+    assert summary["fastest_latency_ms"] <= 3.5
+    predicted = printed["predicted"]
+    assert set(predicted) == {f"{table}:accuracy", "latency_ms"}
+    convolutions = [np.isin(SPACE.parse(text).slots, (2, 3)).sum() for text in printed["architectures"]]
+    assert np.abs(np.array(predicted["latency_ms"]) - convolutions - 1).mean() < 0.5
+
+
+def test_a_budget_that_nothing_meets_is_admitted(nag: Nag, table: Path) -> None:
+    done = nag(
+        "generate", "--space", "nasbench201", "--method", "random", "-n", "8", "--latency-budget", "0.5",
+        "--device", f"table:{table}:latency", "--json",
+    )  # fmt: skip
+    assert done.returncode == 1
+    printed = json.loads(done.stdout)
+    assert len(printed["architectures"]) == 8
+    summary = printed["summary"]
+    assert summary["within_budget"] == 0
+    assert summary["fastest"] in printed["architectures"]
+    assert f"0 of 8 meet the budget of 0.5 ms on table:{table}:latency; the nearest is" in done.stderr
+    assert f"{summary['fastest']} at {summary['fastest_latency_ms']:.4g} ms" in done.stderr
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the OFA predictor and the Note10 table (shared/data) are not here")
+@pytest.mark.parametrize(("budget", "kept"), [("35", 8), ("5", 0)])
+def test_on_mobilenetv3_predictor_and_block_table_guide(nag: Nag, budget: str, kept: int) -> None:
+    done = nag(
+        "generate", "--space", "mobilenetv3", "--method", "regularized_evolution", "-n", "8",
+        "--set", "calls_per_architecture=40", "--guide", f"ofa:{PREDICTOR}",
+        "--latency-budget", budget, "--device", f"lut:{BLOCKS}@1.2", "--json",
+    )  # fmt: skip
+    assert done.returncode == (0 if kept else 1), done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["summary"]["utility_calls"] == 320
+    assert printed["summary"]["within_budget"] == kept
+    assert kept == 0 or max(printed["predicted"][f"ofa:{PREDICTOR}"]) > 82
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--method", "dinas"], "generator.kind: got 'dinas'"),
+        (["--method", "divination"], "generator.kind: got 'divination'"),
         (["--latency-budget", "3"], "both or neither"),
-        (["--latency-budget", "3", "--device", "host"], "table:FILE:COLUMN"),
+        (["--latency-budget", "3", "--device", "host"], "table:FILE:COLUMN or lut:FILE[@WIDTH]"),
+        (["--latency-budget", "3", "--device", "lut:absent.csv"], "this is for mobilenetv3"),
+        (
+            ["--space", "mobilenetv3", "--latency-budget", "3", "--device", "lut:absent.csv"],
+            "absent.csv: cannot be read",
+        ),
+        (["--space", "mobilenetv3", "--latency-budget", "3", "--device", "lut:a.csv@wide"], "lut:FILE[@WIDTH]"),
+        (["--guide", "ofa:absent.npz"], "this is for mobilenetv3"),
+        (["--space", "mobilenetv3", "--guide", "ofa:absent.npz"], "absent.npz: cannot be read"),
+        (["--set", "steps"], "OPTION=VALUE"),
+        (["--set", "stepz=3"], "generator.stepz: got 3"),
+        (["--set", "steps=many"], "generator.steps: got 'many'"),
         (["--guide", "absent.csv:accuracy"], "absent.csv"),
         (["--guide", "nonsense"], "FILE:COLUMN"),
-        (["--checkpoint", "absent.safetensors"], "no checkpoint at absent.safetensors"),
+        (["--method", "diffusion_nag", "--checkpoint", "absent.safetensors"], "no checkpoint at absent.safetensors"),
         (["--method", "random", "--checkpoint", "a.safetensors"], "generator.checkpoint"),
     ],
 )
 def test_wrong_usage_is_explained(nag: Nag, arguments: list[str], says: str) -> None:
-    done = nag("generate", "--space", "nasbench201", *arguments)
+    method = [] if "--method" in arguments or "--set" in arguments else ["--method", "random"]
+    space = [] if "--space" in arguments else ["--space", "nasbench201"]
+    done = nag("generate", *space, *method, *arguments)
     assert done.returncode == 2
     assert says in done.stderr
     assert not done.stdout

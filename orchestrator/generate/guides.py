@@ -1,0 +1,125 @@
+"""Guides: what generation is steered by outside of a campaign, named as on the command line.
+
+A score is `FILE:COLUMN` (a predictor fitted on a table) or `ofa:FILE` (OFA's accuracy predictor); a device whose
+latencies can be predicted is `table:FILE:COLUMN` or `lut:FILE[@WIDTH]` (a table of blocks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.errors import ConfigError, Problem
+from orchestrator.generate.base import Utility
+from orchestrator.generate.budget import Prediction, WeightedSum, budget_utility, spread
+from orchestrator.generate.pool import score
+from orchestrator.generate.table_guide import TablePrediction, fit_latency, fit_score
+from orchestrator.space.base import FloatArray, IntArray, Space
+from orchestrator.space.mobilenetv3 import MobileNetV3
+
+SCORES = "FILE:COLUMN or ofa:FILE.npz"
+DEVICES = "table:FILE:COLUMN or lut:FILE[@WIDTH]"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A latency budget on a device whose latencies can be predicted.
+
+    Attributes:
+        device: As on the command line.
+        latency_ms: The device's latencies.
+        budget_ms: Milliseconds.
+    """
+
+    device: str
+    latency_ms: Prediction
+    budget_ms: float
+
+    def known_ms(self, slots: IntArray, space: Space) -> FloatArray:
+        """(`B`,) latencies of (`B`, `S`) architectures: the table's own where it lists them, predictions elsewhere."""
+        predicted = score(self.latency_ms, slots, space)
+        if not isinstance(self.latency_ms, TablePrediction):
+            return predicted
+        recorded = self.latency_ms.recorded(slots)
+        return np.where(np.isnan(recorded), predicted, recorded)
+
+
+def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
+    """What a text names, in its own unit.
+
+    Args:
+        space: Whose architectures are scored.
+        text: `FILE:COLUMN` or `ofa:FILE`.
+        seed: Chooses the rows of a table that its predictor is fitted on.
+
+    Raises:
+        ConfigError: Some other text, or a predictor of another space.
+        DataError: The file cannot be used.
+        IllegalArchitecture: A table lists something that is not in the space.
+    """
+    kind, _, rest = text.partition(":")
+    if kind != "ofa":
+        return fit_score(space, text, seed=seed)
+    from orchestrator.predict.ofa_accuracy import OfaAccuracy
+
+    return OfaAccuracy(Path(rest), _mobilenetv3(space, "--guide", text))
+
+
+def make_budget(space: Space, device: str, budget_ms: float, *, seed: int = 0) -> Budget:
+    """A budget on the device that `table:FILE:COLUMN` or `lut:FILE[@WIDTH]` names; errors as of `make_score`."""
+    kind, _, rest = device.partition(":")
+    if kind == "table":
+        return Budget(device, fit_latency(space, rest, seed=seed), budget_ms)
+    if kind == "lut":
+        return Budget(device, _block_table(space, device, rest), budget_ms)
+    raise ConfigError(
+        "nag generate",
+        [Problem("--device", device, DEVICES)],
+        "a budget needs latencies to learn from: measure some (nag collect, nag lut build), or run a campaign",
+    )
+
+
+def make_utility(space: Space, scores: Sequence[Utility], budget: Budget | None = None) -> Utility:
+    """The sum of scores, each in its own spread over the space, within a budget.
+
+    Args:
+        space: Whose architectures are scored.
+        scores: What is maximised; none where the budget is all that is asked.
+        budget: What must be kept.
+
+    Raises:
+        ConfigError: The budget is not above 0.
+    """
+    total = WeightedSum([(each, spread(space, each)) for each in scores])
+    return budget_utility(space, total, budget.latency_ms, budget.budget_ms) if budget else total
+
+
+def predictions(space: Space, scores: Mapping[str, Prediction], slots: IntArray) -> dict[str, list[float]]:
+    """What each of some named predictors says of (`B`, `S`) architectures."""
+    return {name: score(each, slots, space).tolist() for name, each in scores.items()}
+
+
+def _block_table(space: Space, device: str, rest: str) -> Prediction:
+    from orchestrator.predict.block_table import BlockTable
+    from orchestrator.space.mobilenetv3_network import DEFAULT_WIDTH
+
+    name, _, width = rest.rpartition("@")
+    if not name or Path(rest).exists():
+        name, width = rest, str(DEFAULT_WIDTH)
+    try:
+        multiplier = float(width)
+    except ValueError:
+        raise ConfigError(
+            "nag generate", [Problem("--device", device, "lut:FILE[@WIDTH], e.g. lut:blocks.csv.gz@1.2")]
+        ) from None
+    return BlockTable.read(Path(name), _mobilenetv3(space, "--device", device), width=multiplier)
+
+
+def _mobilenetv3(space: Space, option: str, text: str) -> MobileNetV3:
+    """The space, which what a text names is made for. Raises ConfigError."""
+    if not isinstance(space, MobileNetV3):
+        raise ConfigError("nag generate", [Problem(option, text, f"one for {space.name}; this is for mobilenetv3")])
+    return space
