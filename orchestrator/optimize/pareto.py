@@ -8,10 +8,22 @@ from orchestrator.space.base import BoolArray, FloatArray
 
 
 def pareto_mask(points: FloatArray) -> BoolArray:
-    """(`N`,): which of (`N`, `M`) points no other point dominates. Of equal points, all or none are on the front."""
-    at_least = (points[:, None, :] >= points[None, :, :]).all(axis=2)
-    better = (points[:, None, :] > points[None, :, :]).any(axis=2)
-    return np.asarray(~(at_least & better).any(axis=0))
+    """(`N`,): which of (`N`, `M`) points no other point dominates. Of equal points, all or none are on the front.
+
+    Points are taken by falling first coordinate, ties by the next: only points before it can dominate a point, and of
+    those it suffices to ask the ones that nothing dominates. Time and memory grow with the front, not with `N` squared.
+    """
+    different, which = np.unique(points, axis=0, return_inverse=True)
+    kept = np.zeros(len(different), dtype=bool)
+    front = np.empty_like(different)
+    size = 0
+    for row in range(len(different) - 1, -1, -1):  # `unique` sorts upwards
+        point = different[row]
+        if not (front[:size] >= point).all(axis=1).any():
+            kept[row] = True
+            front[size] = point
+            size += 1
+    return np.asarray(kept[which.reshape(-1)])
 
 
 def hypervolume(points: FloatArray, reference: FloatArray) -> float:
