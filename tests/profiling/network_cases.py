@@ -113,6 +113,12 @@ def other_cases() -> dict[str, Network]:
             partial(Conv2D, filters=2, kernel=3), GlobalMean, partial(FullyConnected, units=2), input_shape=(3, 5, 5, 2)
         ),
         "squeeze_excite": squeeze_excite(),
+        "head_without_bias": chain(
+            partial(GlobalMean, keep_dims=True),
+            partial(Conv2D, filters=6, kernel=1, batch_norm=False, bias=False, activation="hard_swish"),
+            partial(FullyConnected, units=4),
+            input_shape=(2, 5, 5, 3),
+        ),
     }
 
 
