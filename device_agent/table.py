@@ -1,11 +1,12 @@
-"""TableDevice: replays latencies that others have measured, for dry runs and benchmarks."""
+"""TableDevice: looks latencies up that others have measured, for dry runs, benchmarks and block tables."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -15,42 +16,81 @@ from profiling.plan import MeasurementPlan
 from profiling.records import Block, DeviceInfo
 from profiling.table import read_table
 
+LookUp = Callable[[str], float]  # label of an artifact -> milliseconds; raises KeyError
+
 
 class TableDevice:
-    """A device whose latencies come from one column of a table; it runs nothing, and knows only architectures."""
+    """A device whose latencies are looked up; it runs nothing, and knows artifacts only by their labels."""
 
     def __init__(
-        self, path: str | Path, column: str, name: str | None = None, noise: float = 0.0, seed: int = 0
+        self,
+        look_up: LookUp,
+        *,
+        name: str,
+        content: str,
+        source: str,
+        kind: str = "table",
+        model: str = "",
+        noise: float = 0.0,
+        seed: int = 0,
+        properties: Mapping[str, Any] | None = None,
     ) -> None:
         """Args:
+            look_up: Milliseconds of an architecture, by its canonical string; raises KeyError for one it lacks.
+            name: Of the device.
+            content: What the latencies are; the device's epoch follows it.
+            source: What errors call the table.
+            kind: Of the device: `table`, `lut`.
+            model: What the latencies were measured on; the name by default.
+            noise: Standard deviation of the log-normal noise on every look-up (0.02: 2 %).
+            seed: Of the noise; the same architecture and block then always get the same.
+            properties: Of the device, beside the noise.
+
+        Raises:
+            ValueError: The noise is no fraction.
+        """
+        if not 0 <= noise < 1:
+            raise ValueError(f"noise is a fraction between 0 and 1, got {noise}")
+        self._look_up = look_up
+        self._source = source
+        self._noise = noise
+        self._seed = seed
+        self._info = DeviceInfo(
+            name=name,
+            kind=kind,
+            model=model or name,
+            epoch=hashlib.sha256(f"{content}\nnoise {noise!r}".encode()).hexdigest()[:16],
+            runtime="table",
+            properties={**(properties or {}), "reproducibility_sd_log": noise},
+        )
+
+    @classmethod
+    def of_column(
+        cls, path: str | Path, column: str, *, name: str | None = None, noise: float = 0.0, seed: int = 0
+    ) -> Self:
+        """A device that replays one column of a table.
+
+        Args:
             path: CSV or Parquet with a column `arch` or `arch_str`.
             column: Latencies in milliseconds.
             name: Of the device; the column's by default.
-            noise: Standard deviation of the log-normal noise on every look-up (0.02: 2 %).
-            seed: Of the noise; the same architecture and block then always get the same.
+            noise: See the constructor.
+            seed: See the constructor.
 
         Raises:
             TableError: The table cannot be used.
         """
-        if not 0 <= noise < 1:
-            raise ValueError(f"noise is a fraction between 0 and 1, got {noise}")
         table = read_table(path)
-        self._latency_ms = table.column(column, above=0)
-        self._source = f"{table.path}, column {column!r}"
-        self._noise = noise
-        self._seed = seed
-        content = "\n".join(f"{label}\t{value!r}" for label, value in self._latency_ms.items())
-        self._info = DeviceInfo(
+        latency_ms = table.column(column, above=0)
+        return cls(
+            latency_ms.__getitem__,
             name=name or column,
-            kind="table",
+            content="\n".join(f"{label}\t{value!r}" for label, value in latency_ms.items()),
+            source=f"{table.path}, column {column!r}",
             model=column,
-            epoch=hashlib.sha256(f"{content}\nnoise {noise!r}".encode()).hexdigest()[:16],
-            runtime="table",
-            properties={
-                "table": table.path.name,
-                "architectures": len(self._latency_ms),
-                "reproducibility_sd_log": noise,
-            },
+            noise=noise,
+            seed=seed,
+            properties={"table": table.path.name, "architectures": len(latency_ms)},
         )
 
     @property
@@ -65,11 +105,11 @@ class TableDevice:
 
     def deploy(self, artifact: Artifact) -> None:
         """Nothing is deployed. Raises TableMiss when the table lacks the architecture."""
-        self._look_up(artifact)
+        self._latency_ms(artifact)
 
     def run_block(self, artifact: Artifact, plan: MeasurementPlan, index: int) -> Block:
         """One look-up. Raises TableMiss when the table lacks the architecture."""
-        value_ms = self._look_up(artifact)
+        value_ms = self._latency_ms(artifact)
         if self._noise:
             key = f"{self._seed}\n{self._info.model}\n{artifact.label}\n{index}"
             entropy = int.from_bytes(hashlib.sha256(key.encode()).digest(), "big")
@@ -83,9 +123,9 @@ class TableDevice:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _look_up(self, artifact: Artifact) -> float:
+    def _latency_ms(self, artifact: Artifact) -> float:
         try:
-            return self._latency_ms[artifact.label]
+            return self._look_up(artifact.label)
         except KeyError:
             raise TableMiss(
                 f"no latency for {artifact.label!r} in {self._source}",

@@ -44,6 +44,29 @@ class TableDeviceConfig(_Device):
         return (self.name,)
 
 
+class LutDeviceConfig(_Device):
+    """Adds up latencies of blocks out of a table, as `nag lut build` writes it; see docs/block-tables.md.
+
+    Resolutions and classes are those of the campaign's space.
+    """
+
+    kind: Literal["lut"]
+    path: Path
+    width: float | None = Field(None, gt=0, description="of the networks it was measured on; the space's by default")
+    name: str = Field("", description="defaults to the file's")
+    noise: float = Field(0.0, ge=0, lt=1, description="relative noise added to each look-up")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        name = self.path.name.removesuffix(".gz").removesuffix(".csv")
+        return self if self.name else self.model_copy(update={"name": name})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What latencies are called by."""
+        return (self.name,)
+
+
 class AdbDeviceConfig(_Device):
     """Phones of the adb server: one by its serial, all of one model, or (neither given) every phone that is attached.
 
@@ -87,5 +110,6 @@ class VirtualDeviceConfig(_Device):
 
 
 DeviceConfig = Annotated[
-    HostDeviceConfig | TableDeviceConfig | AdbDeviceConfig | VirtualDeviceConfig, Field(discriminator="kind")
+    HostDeviceConfig | TableDeviceConfig | LutDeviceConfig | AdbDeviceConfig | VirtualDeviceConfig,
+    Field(discriminator="kind"),
 ]

@@ -28,10 +28,12 @@ from orchestrator.campaign.device_config import (
     AdbDeviceConfig,
     DeviceConfig,
     HostDeviceConfig,
+    LutDeviceConfig,
     TableDeviceConfig,
     VirtualDeviceConfig,
 )
 from orchestrator.campaign.folder import STORE
+from orchestrator.campaign.lut import lut_device
 from orchestrator.campaign.state import read_config
 from orchestrator.errors import DataError, DevicesMissing
 from profiling.store import CampaignStore
@@ -118,16 +120,18 @@ def _attached_models(port: int | None) -> Sequence[str]:
 
 
 def _is_fixed(device: object) -> bool:
-    return isinstance(device, HostDeviceConfig | TableDeviceConfig)
+    return isinstance(device, HostDeviceConfig | TableDeviceConfig | LutDeviceConfig)
 
 
 def _fixed(device: object, config: Config) -> Device:
     """A device of this process."""
     if isinstance(device, HostDeviceConfig):
         return HostDevice(name=device.name, python=device.python)
+    if isinstance(device, LutDeviceConfig):
+        return lut_device(device, config.make_space(), config.space.network_options(), config.seed)
     assert isinstance(device, TableDeviceConfig)
     try:
-        return TableDevice(device.path, device.column, name=device.name, noise=device.noise, seed=config.seed)
+        return TableDevice.of_column(device.path, device.column, name=device.name, noise=device.noise, seed=config.seed)
     except TableError as error:
         raise DataError(error.message, error.hint) from error
 

@@ -92,7 +92,7 @@ def open_device(name: str, *, runner: Path | None = None, adb_port: int | None =
     with ExitStack() as stack:
         if kind == "table" and path and column:
             try:
-                table = TableDevice(Path(path), column)
+                table = TableDevice.of_column(Path(path), column)
             except TableError as error:
                 raise DataError(error.message, error.hint) from error
             yield table

@@ -56,7 +56,7 @@ def test_faults_are_results(tmp_path: Path) -> None:
     assert isinstance(late, Failure)
     assert late.kind == "timeout"
     (tmp_path / "t.csv").write_text("arch,ms\nx,5\n")
-    backend = LocalBackend([TableDevice(tmp_path / "t.csv", "ms")])
+    backend = LocalBackend([TableDevice.of_column(tmp_path / "t.csv", "ms")])
     miss = backend.submit(job("ms")).result(LONG_S)
     backend.close()
     assert isinstance(miss, Failure)
@@ -175,7 +175,7 @@ def test_host_blocks_keep_training_away_but_tables_do_not(tmp_path: Path) -> Non
     (tmp_path / "t.csv").write_text("arch,ms\nmodel,5\n")
     gate = HostGate()
     host = ScriptedDevice([10.0] * 4, name="here", kind="host")
-    backend = LocalBackend([host, TableDevice(tmp_path / "t.csv", "ms")], gate)
+    backend = LocalBackend([host, TableDevice.of_column(tmp_path / "t.csv", "ms")], gate)
     with gate.training():
         on_host = backend.submit(job("here"))
         assert isinstance(backend.submit(job("ms")).result(LONG_S), Measurement)

@@ -92,7 +92,7 @@ def test_blocks_before_an_error_are_kept() -> None:
 
 def test_a_table_is_looked_up_once(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("arch,ms\nx,5\n")
-    device = TableDevice(tmp_path / "t.csv", "ms", noise=0.3)
+    device = TableDevice.of_column(tmp_path / "t.csv", "ms", noise=0.3)
     measurement = measure(device, Artifact("", b"", "x"), PLAN)
     assert len(measurement.blocks) == 1
     with pytest.raises(TableMiss):

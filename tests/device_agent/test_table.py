@@ -33,7 +33,7 @@ def architecture(label: str) -> Artifact:
 class TestTableContract(DeviceContract):
     @pytest.fixture
     def device(self, table: Path) -> TableDevice:
-        return TableDevice(table, "pixel", noise=0.02)
+        return TableDevice.of_column(table, "pixel", noise=0.02)
 
     @pytest.fixture
     def artifact(self) -> Artifact:
@@ -45,7 +45,7 @@ class TestTableContract(DeviceContract):
 
 
 def test_without_noise_it_is_the_table(table: Path) -> None:
-    device = TableDevice(table, "pixel")
+    device = TableDevice.of_column(table, "pixel")
     for label, latency_ms in ROWS.items():
         measurement = measure(device, architecture(label), MeasurementPlan())
         assert measurement.latency_ms == pytest.approx(latency_ms)
@@ -56,7 +56,7 @@ def test_without_noise_it_is_the_table(table: Path) -> None:
 
 def test_noise_is_log_normal_reproducible_and_independent(table: Path) -> None:
     def logs(seed: int, column: str = "pixel", index: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        device = TableDevice(table, column, noise=0.05, seed=seed)
+        device = TableDevice.of_column(table, column, noise=0.05, seed=seed)
         plan = MeasurementPlan()
         truth = ROWS if column == "pixel" else dict.fromkeys(ROWS, 3.0)
         values = [device.run_block(architecture(a), plan, index).value_ms / ms for a, ms in truth.items()]
@@ -71,14 +71,14 @@ def test_noise_is_log_normal_reproducible_and_independent(table: Path) -> None:
 
 
 def test_noise_reaches_the_standard_error(table: Path) -> None:
-    measurement = measure(TableDevice(table, "pixel", noise=0.05), architecture("|op~0|"), MeasurementPlan())
+    measurement = measure(TableDevice.of_column(table, "pixel", noise=0.05), architecture("|op~0|"), MeasurementPlan())
     assert measurement.standard_error_log == 0.05
     assert measurement.half_width == pytest.approx(1.96 * 0.05, rel=1e-4)
     assert math.isfinite(measurement.latency_ms)
 
 
 def test_a_miss_names_device_table_and_architecture(table: Path) -> None:
-    device = TableDevice(table, "pixel", name="Pixel 3")
+    device = TableDevice.of_column(table, "pixel", name="Pixel 3")
     with pytest.raises(TableMiss) as caught:
         device.deploy(architecture("|nowhere|"))
     assert "[Pixel 3]" in str(caught.value)
@@ -88,16 +88,16 @@ def test_a_miss_names_device_table_and_architecture(table: Path) -> None:
 
 
 def test_the_epoch_follows_content_and_noise(table: Path, tmp_path: Path) -> None:
-    epoch = TableDevice(table, "pixel").info.epoch
-    assert TableDevice(table, "pixel", seed=5).info.epoch == epoch
-    assert TableDevice(table, "pixel", noise=0.1).info.epoch != epoch
+    epoch = TableDevice.of_column(table, "pixel").info.epoch
+    assert TableDevice.of_column(table, "pixel", seed=5).info.epoch == epoch
+    assert TableDevice.of_column(table, "pixel", noise=0.1).info.epoch != epoch
     edited = tmp_path / "edited.csv"
     edited.write_text(table.read_text().replace("1.25", "1.26"))
-    assert TableDevice(edited, "pixel").info.epoch != epoch
+    assert TableDevice.of_column(edited, "pixel").info.epoch != epoch
 
 
 def test_unusable_tables_and_noise_are_refused(table: Path) -> None:
     with pytest.raises(TableError, match="no column 'pixel4'"):
-        TableDevice(table, "pixel4")
+        TableDevice.of_column(table, "pixel4")
     with pytest.raises(ValueError, match="noise"):
-        TableDevice(table, "pixel", noise=-0.1)
+        TableDevice.of_column(table, "pixel", noise=-0.1)
