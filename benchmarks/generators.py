@@ -1,0 +1,286 @@
+"""Generators compared: the same predictor, equal predictor calls, then equal time.
+
+Prints three Markdown tables a space. Unguided samples: validity before projection, uniqueness, novelty (where there is
+a training set to ask), diversity, time. Guided searches at equal predictor calls: the best accuracy found within latency
+budgets; a call is one architecture forward, or forward and backward, and is counted from outside. The same at equal
+processor time. Medians over seeds. "Draw and filter" is what guidance has to beat.
+
+    python benchmarks/generators.py --space mobilenetv3 --calls 1000 10000 --seeds 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from generation_tasks import BUDGETS_MS, Task, Worth, diversity, make_task, median, worth
+
+from orchestrator.errors import NagError
+from orchestrator.generate.base import CountedUtility, Generator, Proposal, Request
+from orchestrator.generate.registry import generator_kinds, make_generator
+from orchestrator.space.base import Space
+from orchestrator.space.registry import make_space
+
+RETURNED = 50  # architectures asked for under guidance; divides the usual numbers of calls
+SAMPLES = 1000  # unguided
+SAMPLING_SEEDS = 3
+COMPARED = 200  # of them, for diversity, which looks at all pairs
+LADDER = 1.5  # ratio of successive numbers of calls on the way to a time limit
+FIRST_RUNG = 200
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables.
+
+    Attributes:
+        label: Its name there.
+        config: Of the generator, as in a campaign's file.
+        guided: Whether it is given the predictor.
+    """
+
+    label: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    guided: bool = True
+
+    def generator(self, space: Space, calls: int | None = None) -> Generator:
+        """The generator; with `calls`, one that evaluates so many architectures for `RETURNED` of them."""
+        each = {} if calls is None else {"calls_per_architecture": max(calls // RETURNED, 1)}
+        return make_generator({**self.config, **each}, space)
+
+
+PEERS = (
+    Method("uniform draws, no predictor", {"kind": "random"}, guided=False),
+    Method("draw and filter", {"kind": "random"}),
+    Method(
+        "aging evolution (P 100, S 25)",
+        {"kind": "regularized_evolution", "population": 100, "tournament": 25, "brood": 1},
+    ),
+)
+_COVERED = ("random",)  # by a peer
+
+
+def all_methods() -> list[Method]:
+    """The peers, and every kind of generator that there is with its default options."""
+    return [*PEERS, *(Method(kind, {"kind": kind}) for kind in generator_kinds() if kind not in _COVERED)]
+
+
+def parse_method(text: str) -> Method:
+    """A label of `all_methods`, or `KIND:OPTION=VALUE,...`."""
+    known = {method.label: method for method in all_methods()}
+    if text in known:
+        return known[text]
+    kind, _, rest = text.partition(":")
+    options = dict(option.split("=", 1) for option in rest.split(",")) if rest else {}
+    return Method(text, {"kind": kind, **{name: yaml.safe_load(value) for name, value in options.items()}})
+
+
+def usable(methods: Sequence[Method], space: Space) -> Iterator[Method]:
+    """Those that propose from a space; a line on standard error says why another does not."""
+    for method in methods:
+        try:
+            generator = method.generator(space)
+        except NagError as error:
+            print(f"{method.label}: skipped on {space.name}: {error.message}", file=sys.stderr)
+            continue
+        if "calls_per_architecture" not in inspect.signature(type(generator)).parameters:
+            print(f"{method.label}: skipped on {space.name}: its calls cannot be set", file=sys.stderr)
+            continue
+        yield method
+
+
+def sampling(method: Method, space: Space, seeds: int) -> Row:
+    """Unguided samples of one method; medians over seeds."""
+    generator = method.generator(space)
+    generator.propose(Request(8))  # the first call of anything loads it
+    timed = [_timed(generator, Request(SAMPLES, seed=seed)) for seed in range(seeds)]
+    proposals = [proposal for proposal, _ in timed]
+    return {
+        "method": method.label,
+        "validity_unprojected": float(np.median([p.validity_unprojected for p in proposals])),
+        "uniqueness": _median_known([p.uniqueness for p in proposals]),
+        "novelty": _median_known([p.novelty for p in proposals]),
+        "diversity": float(np.median([diversity(space, p.slots[:COMPARED]) for p in proposals])),
+        "cpu_ms_each": 1000 * float(np.median([seconds for _, seconds in timed])) / SAMPLES,
+    }
+
+
+@dataclass(frozen=True)
+class Search:
+    """One guided proposal, judged."""
+
+    worth: Worth
+    calls: int
+    cpu_seconds: float
+    diversity: float
+    validity_unprojected: float
+
+
+def search(method: Method, task: Task, calls: int, seed: int) -> Search:
+    """One guided proposal of a method."""
+    counted = CountedUtility(task.utility)
+    request = Request(RETURNED, counted if method.guided else None, seed=seed)
+    proposal, seconds = _timed(method.generator(task.space, calls if method.guided else None), request)
+    judged = worth(task, proposal.slots)
+    return Search(judged, counted.calls, seconds, diversity(task.space, proposal.slots), proposal.validity_unprojected)
+
+
+def at_equal_calls(method: Method, space: str, budgets: Sequence[float], calls: int, seeds: int) -> Row:
+    """Medians over seeds for each budget, and every seed's best."""
+    found = {
+        budget: [search(method, make_task(space, budget, seed), calls, seed) for seed in range(seeds)]
+        for budget in budgets
+    }
+    return _row(method, found)
+
+
+def at_equal_time(method: Method, space: str, budgets: Sequence[float], seconds: float, seeds: int) -> Row | None:
+    """The same with as many calls as fit into so many seconds of processor time; None where none do.
+
+    Calls grow by a constant ratio until the median over seeds and budgets takes longer; the last that did not counts.
+    """
+    calls, last = float(FIRST_RUNG), None
+    while True:
+        found = {
+            budget: [search(method, make_task(space, budget, seed), round(calls), seed) for seed in range(seeds)]
+            for budget in budgets
+        }
+        row = _row(method, found)
+        if row["cpu_seconds"] > seconds:
+            return last
+        fewer = last is not None and row["calls"] <= last["calls"]
+        last = row
+        if fewer or not method.guided:  # more time would not be used
+            return last
+        calls *= LADDER
+
+
+def _row(method: Method, found: Mapping[float, Sequence[Search]]) -> Row:
+    every = [each for searches in found.values() for each in searches]
+    return {
+        "method": method.label,
+        "budgets": {
+            budget: {
+                "best": median([each.worth.best for each in searches]),
+                "mean_of_ten": median([each.worth.mean for each in searches]),
+                "within": float(np.mean([each.worth.within for each in searches])),
+                "best_by_seed": [each.worth.best for each in searches],
+            }
+            for budget, searches in found.items()
+        },
+        "within": float(np.mean([each.worth.within for each in every])),
+        "diversity": float(np.median([each.diversity for each in every])),
+        "validity_unprojected": float(np.mean([each.validity_unprojected for each in every])),
+        "calls": float(np.mean([each.calls for each in every])),
+        "cpu_seconds": float(np.median([each.cpu_seconds for each in every])),
+    }
+
+
+def _timed(generator: Generator, request: Request) -> tuple[Proposal, float]:
+    """A proposal and its seconds of processor time, which other work on the machine does not stretch."""
+    began = time.process_time()
+    proposal = generator.propose(request)
+    return proposal, time.process_time() - began
+
+
+def _median_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
+
+
+def sampling_table(rows: Sequence[Row]) -> str:
+    """Markdown."""
+    head = ("validity_unprojected", "uniqueness", "novelty", "diversity", "cpu_ms_each")
+    names = ("generator", "validity before projection", "uniqueness", "novelty", "diversity", "CPU ms each")
+    lines = [[row["method"], *(_number(row[name], 3) for name in head)] for row in rows]
+    return _markdown(names, lines)
+
+
+def search_table(rows: Sequence[Row], budgets: Sequence[float]) -> str:
+    """Markdown; the highest best of each budget in bold."""
+    tops = {budget: np.nanmax([row["budgets"][budget]["best"] for row in rows]) for budget in budgets}
+    lines = []
+    for row in rows:
+        cells = []
+        for budget in budgets:
+            at = row["budgets"][budget]
+            best = _number(at["best"], 2)
+            best = f"**{best}**" if at["best"] == tops[budget] else best
+            cells.append(f"{best} / {_number(at['mean_of_ten'], 2)}")
+        rest = (_number(row["within"], 2), _number(row["validity_unprojected"], 3), _number(row["diversity"], 2))
+        lines.append([row["method"], *cells, *rest, f"{row['calls']:.0f}", _number(row["cpu_seconds"], 2)])
+    names = ["generator", *(f"{budget:g} ms" for budget in budgets)]
+    return _markdown([*names, "within", "validity before projection", "diversity", "calls", "CPU s"], lines)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _markdown(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), *lines))
+
+
+def compare(arguments: argparse.Namespace, name: str) -> Row:
+    """All three tables of one space, printed as they come unless JSON is asked for."""
+    space = make_space(name)
+    budgets = arguments.budgets or BUDGETS_MS[name]
+    methods = list(usable([parse_method(text) for text in arguments.methods or ()] or all_methods(), space))
+    rows: Row = {"space": name, "seeds": arguments.seeds, "budgets_ms": list(budgets)}
+
+    def show(title: str, table: str) -> None:
+        if not arguments.json:
+            print(f"\n### {name}: {title}\n\n{table}", flush=True)
+
+    if not arguments.only or "samples" in arguments.only:
+        every = [sampling(method, space, min(arguments.seeds, SAMPLING_SEEDS)) for method in methods if method.guided]
+        rows["samples"] = [row for row in every if row["uniqueness"] is not None]  # others have no sampler of their own
+        show(f"{SAMPLES:,} unguided samples", sampling_table(rows["samples"]))
+    legend = "best / mean of the ten best, percent"
+    if not arguments.only or "calls" in arguments.only:
+        rows["equal_calls"] = {}
+        for calls in arguments.calls:
+            found = [at_equal_calls(method, name, budgets, calls, arguments.seeds) for method in methods]
+            rows["equal_calls"][calls] = found
+            show(f"{calls:,} predictor calls, {arguments.seeds} seeds ({legend})", search_table(found, budgets))
+    if not arguments.only or "time" in arguments.only:
+        seeds = min(arguments.seeds, arguments.time_seeds)
+        timed = [at_equal_time(method, name, budgets, arguments.cpu_seconds, seeds) for method in methods]
+        rows["equal_time"] = [row for row in timed if row is not None]
+        title = f"{arguments.cpu_seconds:g} s of processor time, {seeds} seeds ({legend})"
+        show(title, search_table(rows["equal_time"], budgets))
+    return rows
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", choices=[*BUDGETS_MS], help="default: both")
+    parser.add_argument("--calls", type=int, nargs="+", default=[1000, 10_000], help=f"multiples of {RETURNED}")
+    parser.add_argument("--budgets", type=float, nargs="+", help="milliseconds")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="labels, kinds, or KIND:OPTION=VALUE,...")
+    parser.add_argument("--only", nargs="+", choices=["samples", "calls", "time"], help="default: all three")
+    parser.add_argument("--cpu-seconds", type=float, default=1.0, help="of the comparison at equal time")
+    parser.add_argument("--time-seeds", type=int, default=5, help="of the comparison at equal time, at most")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    compared = [compare(arguments, name) for name in ([arguments.space] if arguments.space else BUDGETS_MS)]
+    if arguments.json:
+        print(json.dumps(compared, indent=2, default=asdict))
+
+
+if __name__ == "__main__":
+    main()
