@@ -1,8 +1,8 @@
 """Generators compared: the same predictor, equal predictor calls, then equal time.
 
 Prints three Markdown tables a space. Unguided samples: validity before projection, uniqueness, novelty (where there is
-a training set to ask), diversity, time. Guided searches at equal predictor calls: the best accuracy found within latency
-budgets; a call is one architecture forward, or forward and backward, and is counted from outside. The same at equal
+a training set to ask), diversity, time. Guided searches at equal predictor calls: the best accuracy found within a
+budget of latency; a call is one architecture forward, or forward and backward, counted from outside. The same at equal
 processor time. Medians over seeds. "Draw and filter" is what guidance has to beat.
 
     python benchmarks/generators.py --space mobilenetv3 --calls 1000 10000 --seeds 10
