@@ -30,6 +30,7 @@ from orchestrator.generate.registry import generator_kinds, make_generator
 from orchestrator.space.base import Space
 from orchestrator.space.registry import make_space
 
+FIRST_SEED = 1000  # options were chosen on seeds below it
 RETURNED = 50  # architectures asked for under guidance; divides the usual numbers of calls
 SAMPLES = 1000  # unguided
 SAMPLING_SEEDS = 3
@@ -104,7 +105,7 @@ def sampling(method: Method, space: Space, seeds: int) -> Row:
     """Unguided samples of one method; medians over seeds."""
     generator = method.generator(space)
     generator.propose(Request(8))  # the first call of anything loads it
-    timed = [_timed(generator, Request(SAMPLES, seed=seed)) for seed in range(seeds)]
+    timed = [_timed(generator, Request(SAMPLES, seed=seed)) for seed in _seeds(seeds)]
     proposals = [proposal for proposal, _ in timed]
     return {
         "method": method.label,
@@ -139,7 +140,7 @@ def search(method: Method, task: Task, calls: int, seed: int) -> Search:
 def at_equal_calls(method: Method, space: str, budgets: Sequence[float], calls: int, seeds: int) -> Row:
     """Medians over seeds for each budget, and every seed's best."""
     found = {
-        budget: [search(method, make_task(space, budget, seed), calls, seed) for seed in range(seeds)]
+        budget: [search(method, make_task(space, budget, seed), calls, seed) for seed in _seeds(seeds)]
         for budget in budgets
     }
     return _row(method, found)
@@ -153,7 +154,7 @@ def at_equal_time(method: Method, space: str, budgets: Sequence[float], seconds:
     calls, last = float(FIRST_RUNG), None
     while True:
         found = {
-            budget: [search(method, make_task(space, budget, seed), round(calls), seed) for seed in range(seeds)]
+            budget: [search(method, make_task(space, budget, seed), round(calls), seed) for seed in _seeds(seeds)]
             for budget in budgets
         }
         row = _row(method, found)
@@ -185,6 +186,10 @@ def _row(method: Method, found: Mapping[float, Sequence[Search]]) -> Row:
         "calls": float(np.mean([each.calls for each in every])),
         "cpu_seconds": float(np.median([each.cpu_seconds for each in every])),
     }
+
+
+def _seeds(count: int) -> range:
+    return range(FIRST_SEED, FIRST_SEED + count)
 
 
 def _timed(generator: Generator, request: Request) -> tuple[Proposal, float]:
