@@ -255,6 +255,7 @@ def _problem(detail: Any) -> Problem:
         "adb",
         "virtual",
         "training",
+        "ofa_predictor",
         "proxy",
         "command",
     }  # pydantic puts the chosen kind of a union into the path
@@ -355,6 +356,7 @@ def _cross_check(config: Config) -> list[Problem]:
 def _space_problems(config: Config, space: Space) -> list[Problem]:
     """What is wrong with the networks, the generator, and an objective that knows one space only."""
     problems: list[Problem] = []
+    problems += config.accuracy.problems(space)
     second = [min(1, len(choices) - 1) for choices in space.choices]  # of NAS-Bench-201 the first computes a constant
     try:
         space.network(space.architecture(second), config.space.network_options())

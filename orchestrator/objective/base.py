@@ -38,7 +38,7 @@ class AccuracyResult:
 
     Attributes:
         accuracy: Percent, 0..100 (proxies: their own scale).
-        standard_error: Of `accuracy`, in its unit; None when unknown.
+        standard_error: Of `accuracy`, in its unit; None when unknown, 0 for exact values (tables, predictors).
         seconds: Wall time of the evaluation.
         weights: Safetensors file of the trained weights, where there are any.
         details: Anything else worth keeping (epochs, losses, the command's own output).

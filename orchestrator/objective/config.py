@@ -7,6 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from orchestrator.errors import Problem
+from orchestrator.space.base import Space
+from orchestrator.space.mobilenetv3 import MobileNetV3
+
 ProxyName = Literal["jacobian_macs", "meco", "zico"]
 RANDOM_IMAGES = "random"
 
@@ -15,6 +19,10 @@ class _Config(BaseModel):
     """Unknown fields are errors; a config never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def problems(self, space: Space) -> list[Problem]:
+        """Why the objective cannot serve this space; most serve all."""
+        return []
 
 
 class TrainingConfig(_Config):
@@ -72,6 +80,23 @@ class TableConfig(_Config):
     column: str = Field(min_length=1)
 
 
+class OfaPredictorConfig(_Config):
+    """Ask OFA's accuracy predictor; for the space `mobilenetv3`.
+
+    Attributes:
+        weights: `.npz` of the predictor's layers; see `orchestrator.predict.ofa_accuracy`.
+    """
+
+    kind: Literal["ofa_predictor"] = "ofa_predictor"
+    weights: Path
+
+    def problems(self, space: Space) -> list[Problem]:
+        """It reads OFA's dictionaries, which only this space has."""
+        if isinstance(space, MobileNetV3):
+            return []
+        return [Problem("accuracy.kind", self.kind, f"another kind: this one knows mobilenetv3, not {space.name}")]
+
+
 class ProxyConfig(_Config):
     """Score the untrained network.
 
@@ -108,4 +133,6 @@ class CommandConfig(_Config):
     uses_host: bool = True
 
 
-ObjectiveConfig = Annotated[TrainingConfig | TableConfig | ProxyConfig | CommandConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    TrainingConfig | TableConfig | OfaPredictorConfig | ProxyConfig | CommandConfig, Field(discriminator="kind")
+]

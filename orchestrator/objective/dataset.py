@@ -29,6 +29,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def at(self, size: tuple[int, int]) -> Split:
+        """The same with images of this (height, width): architectures may have resolutions of their own."""
+        return Split(_scaled(self.images, size), self.labels)
+
     def to(self, device: torch.device) -> Split:
         """The same on another device; images channels-last, which convolutions prefer."""
         return Split(
@@ -158,9 +162,12 @@ def _resized(images: NDArray[np.uint8] | NDArray[np.float32], size: tuple[int, i
         tensor = tensor / 255
     if tensor.shape[1] == 3 and channels == 1:
         tensor = (tensor * torch.tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(1, keepdim=True)  # ITU-R 601
-    if tensor.shape[2:] != size:
-        tensor = interpolate(tensor, size=size, mode="bilinear", antialias=True)
-    return tensor.expand(-1, channels, -1, -1).contiguous()
+    return _scaled(tensor, size).expand(-1, channels, -1, -1).contiguous()
+
+
+def _scaled(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(B, channels, height, width) float images at another size."""
+    return images if images.shape[2:] == size else interpolate(images, size=size, mode="bilinear", antialias=True)
 
 
 def _fingerprint(pixels: Pixels, shape: tuple[int, int, int], rows: list[NDArray[np.int64]]) -> str:

@@ -137,13 +137,15 @@ class ProxyObjective:
         started = time.monotonic()
         torch.set_num_threads(self._config.threads)  # a setting of the calling thread
         network = self._space.network(job.architecture, job.network)
+        _, height, width, _ = network.input_shape
+        sample = self._sample.at((height, width))
         seeds = np.random.SeedSequence(job.seed).generate_state(self._config.repeats, np.uint64)
         scores: list[float] = []
         for seed in seeds.tolist():
             job.yield_host()
             if self._closed.is_set():
                 raise stopped()
-            scores.append(PROXIES[self._config.proxy](initialised(network, seed), self._sample))
+            scores.append(PROXIES[self._config.proxy](initialised(network, seed), sample))
         if not all(map(math.isfinite, scores)):
             raise ObjectiveFailed(
                 f"proxy {self._config.proxy} of {job.architecture.text} is {scores}",

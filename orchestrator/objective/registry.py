@@ -8,13 +8,22 @@ from orchestrator.objective.base import Objective
 from orchestrator.objective.config import (
     CommandConfig,
     ObjectiveConfig,
+    OfaPredictorConfig,
     ProxyConfig,
     TableConfig,
     TrainingConfig,
 )
 from orchestrator.space.base import NetworkOptions, Space
 
-__all__ = ["CommandConfig", "ObjectiveConfig", "ProxyConfig", "TableConfig", "TrainingConfig", "make_objective"]
+__all__ = [
+    "CommandConfig",
+    "ObjectiveConfig",
+    "OfaPredictorConfig",
+    "ProxyConfig",
+    "TableConfig",
+    "TrainingConfig",
+    "make_objective",
+]
 
 
 def make_objective(config: ObjectiveConfig, space: Space, network: NetworkOptions) -> Objective:
@@ -26,8 +35,8 @@ def make_objective(config: ObjectiveConfig, space: Space, network: NetworkOption
         network: Input shape, classes and sizes, which data sets are brought to.
 
     Raises:
-        ConfigError: The configuration does not fit this machine.
-        DataError: A table or data set cannot be used.
+        ConfigError: The configuration does not fit this machine, the space or its networks.
+        DataError: A table, data set or predictor cannot be used.
     """
     match config:
         case TrainingConfig():
@@ -38,6 +47,10 @@ def make_objective(config: ObjectiveConfig, space: Space, network: NetworkOption
             from orchestrator.objective.table import TableObjective
 
             return TableObjective(config)
+        case OfaPredictorConfig():
+            from orchestrator.objective.ofa_predictor import OfaPredictorObjective
+
+            return OfaPredictorObjective(config, space, network)
         case ProxyConfig():
             from orchestrator.objective.proxy import ProxyObjective
 

@@ -11,7 +11,10 @@ from profiling.table import TableError, read_table
 
 
 class TableObjective:
-    """Looks an architecture's string up in a CSV or Parquet table."""
+    """Looks an architecture's string up in a CSV or Parquet table.
+
+    What the table says is what the campaign looks for, so its values are exact: their standard error is 0.
+    """
 
     name = "table"
     uses_host = False
@@ -43,7 +46,7 @@ class TableObjective:
                 "the table must have a number for every architecture that may be proposed, in the space's notation",
                 code="not_in_table",
             )
-        return AccuracyResult(accuracy=accuracy, seconds=time.monotonic() - started)
+        return AccuracyResult(accuracy, standard_error=0.0, seconds=time.monotonic() - started)
 
     def close(self) -> None:
         """Nothing to release."""

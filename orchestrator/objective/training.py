@@ -42,7 +42,8 @@ class TrainingObjective:
         """Args:
         config: Data set and recipe.
         space: Whose architectures are trained.
-        network: Input shape and classes that the data set is brought to.
+        network: Input shape and classes that the data set is brought to. Where architectures have resolutions of
+            their own, its images are scaled once more.
 
         Raises:
             ConfigError: CUDA was asked for and is not there.
@@ -83,9 +84,12 @@ class TrainingObjective:
                 raise stopped()
 
         between_batches()
-        module = initialised(self._space.network(job.architecture, job.network), job.seed).to(self._device)
+        network = self._space.network(job.architecture, job.network)
+        module = initialised(network, job.seed).to(self._device)
+        _, height, width, _ = network.input_shape
         train, validation, test = (
-            part.to(self._device) for part in (self._dataset.train, self._dataset.validation, self._dataset.test)
+            part.at((height, width)).to(self._device)
+            for part in (self._dataset.train, self._dataset.validation, self._dataset.test)
         )
         loss = fit(module, train, self._config, job.seed, between_batches)
         score = evaluate(module, validation, between_batches)
@@ -109,6 +113,7 @@ class TrainingObjective:
                 "test_standard_error": test_score.standard_error,
                 "dataset": self._dataset.name,
                 "dataset_sha256": self._dataset.fingerprint,
+                "input_size": [height, width],
                 "input_mean": self._dataset.mean,
                 "input_std": self._dataset.std,
                 "device": self._device.type,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.space.mobilenetv3 import FIRST_BLOCK, POSITIONS, RESOLUTION, STAGES
-from orchestrator.space.mobilenetv3_blocks import BLOCK_CHOICES, DEPTHS, stage_block
+from orchestrator.space.mobilenetv3_blocks import BLOCK_CHOICES, DEPTHS, fixed_keys, stage_block
+from orchestrator.space.mobilenetv3_network import part_network
 
 _FULL = 224  # resolution that the relative amounts of work refer to
 
@@ -55,8 +56,8 @@ class MobileNetV3Encoding:
         return torch.cat([torch.ones_like(amounts[..., :1]), amounts], dim=-1)
 
     def work(self, slots: Tensor) -> Tensor:
-        """(`B`,): multiply-adds of the convolutions of the blocks, and of the rest, in millions at 224 x 224."""
-        total = 60.0 + (active_blocks(slots) * _work().to(slots.dtype)).sum((-3, -2, -1))
+        """(`B`,): multiply-adds in millions, of width 1 and 1000 classes; exact at 224 x 224."""
+        total = _fixed_work() + (active_blocks(slots) * _block_work().to(slots.dtype)).sum((-3, -2, -1))
         if len(self._resolutions):
             total = total * ((self._resolution(slots) / _FULL) ** 2)[..., 0]
         return total
@@ -76,14 +77,26 @@ class MobileNetV3Encoding:
 
 
 @cache
-def _work() -> Tensor:
-    """(5, 4, 9): millions of multiply-adds of each block's convolutions at width 1 and 224 x 224."""
-    table = torch.zeros(STAGES, POSITIONS, len(BLOCK_CHOICES), dtype=torch.float64)
-    for stage in range(STAGES):
-        for position in range(POSITIONS):
-            for choice, (kernel, expansion) in enumerate(BLOCK_CHOICES):
-                block = stage_block(stage, position, kernel, expansion, 1.0, _FULL)
-                pixels, out = block.size**2, (-(-block.size // block.stride)) ** 2
-                inside = pixels * block.channels_in + out * (kernel**2 + block.channels_out)
-                table[stage, position, choice] = block.expanded * inside / 1e6
-    return table
+def _fixed_work() -> float:
+    """Millions of multiply-adds of what every network has."""
+    return sum(map(_millions, fixed_keys(1.0, _FULL)))
+
+
+@cache
+def _block_work() -> Tensor:
+    """(5, 4, 9): millions of multiply-adds of each block."""
+    return torch.tensor(
+        [
+            [
+                [_millions(stage_block(stage, position, *choice, 1.0, _FULL).key) for choice in BLOCK_CHOICES]
+                for position in range(POSITIONS)
+            ]
+            for stage in range(STAGES)
+        ],
+        dtype=torch.float64,
+    )
+
+
+def _millions(key: str) -> float:
+    """Multiply-adds of a part of a network."""
+    return part_network(key).multiply_adds / 1e6

@@ -8,6 +8,7 @@ and one-hot (resolution - 112) // 16 of 8.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from orchestrator.space.base import FloatArray, IntArray, one_hot
 from orchestrator.space.mobilenetv3 import RESOLUTION, MobileNetV3
 from orchestrator.space.mobilenetv3_blocks import EXPANSIONS, KERNELS
 
+# What zipfile and numpy raise for broken archives; RuntimeError is an encrypted one, or an unknown compression.
+_BROKEN_NPZ = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _INPUTS = 128
 _RESOLUTIONS = tuple(range(112, 225, 16))  # only 160..224 were trained
 
@@ -73,9 +76,11 @@ def _read(path: Path) -> list[tuple[Tensor, Tensor]]:
     """Weight and bias of each layer. Raises DataError."""
     hint = "an .npz with '0.weight', '0.bias', '2.weight', ... of an MLP from 128 inputs to 1 output"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            tensors = {name: torch.from_numpy(np.asarray(file[name], dtype=np.float64)) for name in file.files}
-    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        # The file is opened here because numpy leaves it open when the archive is broken.
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            tensors = {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float64)) for name in arrays.files}
+    except (*_BROKEN_NPZ, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read as the weights of a predictor: {error}", hint) from error
     numbers = sorted(int(name.removesuffix(".weight")) for name in tensors if name.removesuffix(".weight").isdecimal())
     layers = [(tensors[f"{n}.weight"], tensors.get(f"{n}.bias", torch.zeros(0))) for n in numbers]

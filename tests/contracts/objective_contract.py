@@ -36,7 +36,7 @@ class ObjectiveContract:
 
     def test_is_an_objective(self, objective: Objective) -> None:
         assert isinstance(objective, Objective)
-        assert objective.name in {"training", "table", "proxy", "command"}
+        assert objective.name in {"training", "table", "ofa_predictor", "proxy", "command"}
         assert isinstance(objective.uses_host, bool)
 
     def test_gives_a_usable_result(

@@ -40,6 +40,14 @@ def test_a_valid_configuration_has_defaults() -> None:
     assert config.parsed_goal().metrics == ("accuracy", "latency_ms[host]")
 
 
+def test_a_spaces_own_options_are_told_from_its_networks() -> None:
+    config = parse_config(values(space={"kind": "mobilenetv3", "resolutions": [160, 192], "width": 1.2}), source="test")
+    assert config.make_space().choices[-1] == ("160", "192")
+    assert config.space.network_options().options == {"width": 1.2}
+    assert config.space.input == (1, 224, 224, 3)
+    assert parse_config(config.model_dump(mode="json"), source="again") == config
+
+
 def test_without_costs_every_device_is_minimised() -> None:
     config = parse_config(values(goal={"maximize": "accuracy"}), source="test")
     assert config.parsed_goal().minimize == ("latency_ms[host]",)
@@ -86,6 +94,13 @@ def test_every_wrong_field_is_named_at_once(tmp_path: Path) -> None:
         ({"goal": {"subject_to": ["latency_ms[host] <= fast"]}}, "goal.subject_to[0]"),
         ({"budget": {"candidates": 4, "initial": 8}}, "budget.initial"),
         ({"accuracy": {"kind": "guess"}}, "accuracy.kind"),
+        ({"accuracy": {"kind": "ofa_predictor", "weights": "w.npz"}}, "accuracy.kind"),
+        ({"space": {"kind": "nasbench201", "resolutions": [160]}}, "space.resolutions"),
+        ({"space": {"kind": "mobilenetv3", "channels": 8}}, "space.channels"),
+        ({"space": {"kind": "mobilenetv3", "width": "wide"}}, "space.width"),
+        ({"space": {"kind": "mobilenetv3", "resolutions": [160, "large"]}}, "space.resolutions"),
+        ({"space": {"kind": "mobilenetv3", "resolutions": 160}}, "space.resolutions"),
+        ({"space": {"kind": ["mobilenetv3"]}}, "space.kind"),
     ],
 )
 def test_one_wrong_thing_is_named(changes: dict[str, Any], field: str) -> None:

@@ -43,6 +43,7 @@ def test_every_kind_is_made(options: dict[str, Any], tmp_path: Path, monkeypatch
         ({"kind": "training", "validation": 0.6, "test": 0.5}, "validation"),
         ({"kind": "training", "device": "gpu"}, "device"),
         ({"kind": "table", "path": "x.csv"}, "column"),
+        ({"kind": "ofa_predictor"}, "weights"),
         ({"kind": "proxy", "proxy": "best"}, "proxy"),
         ({"kind": "command", "argv": []}, "argv"),
         ({"kind": "command", "argv": "rm -rf x"}, "argv"),

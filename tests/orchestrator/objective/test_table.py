@@ -34,9 +34,10 @@ class TestTableObjective(ObjectiveContract):
     def objective(self, tmp_path: Path, request: pytest.FixtureRequest) -> TableObjective:
         return TableObjective(write(tmp_path / request.param, [91.5, 12]))
 
-    def test_the_value_is_the_tables(self, objective: TableObjective, make_job: JobMaker) -> None:
+    def test_the_value_is_the_tables_and_exact(self, objective: TableObjective, make_job: JobMaker) -> None:
         assert objective.evaluate(make_job(KNOWN[0])).accuracy == 91.5
         assert objective.evaluate(make_job(KNOWN[1])).accuracy == 12
+        assert objective.evaluate(make_job(KNOWN[1])).standard_error == 0
 
     def test_an_architecture_that_is_not_there(self, objective: TableObjective, make_job: JobMaker) -> None:
         with pytest.raises(ObjectiveFailed) as failure:
