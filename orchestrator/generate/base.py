@@ -29,6 +29,46 @@ class Utility(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Terms:
+    """A utility taken apart: u = score - penalty * sum over limits of relu(excess).
+
+    Attributes:
+        score: (`B`,) what is maximised.
+        excess: (`B`, `K`) by which share of itself each of `K` limits is exceeded; at most 0 where it is kept.
+        penalty: Units of the score that one unit of excess costs.
+    """
+
+    score: torch.Tensor
+    excess: torch.Tensor
+    penalty: float
+
+    @property
+    def utility(self) -> torch.Tensor:
+        """(`B`,) put together again."""
+        return self.score - self.penalty * self.excess.relu().sum(dim=1)
+
+
+@runtime_checkable
+class ConstrainedUtility(Utility, Protocol):
+    """A utility that can be taken apart.
+
+    Within its limits the gradient of the whole does not know of them; that of the parts says what each change costs.
+    """
+
+    def terms(self, slots: torch.Tensor) -> Terms:
+        """Score and excesses of (`B`, `S`, `V`) relaxed architectures."""
+        ...
+
+
+def terms_of(utility: Utility, slots: torch.Tensor) -> Terms:
+    """Score and excesses of (`B`, `S`, `V`) architectures; what cannot be taken apart is all score."""
+    if isinstance(utility, ConstrainedUtility):
+        return utility.terms(slots)
+    score = utility(slots)
+    return Terms(score, score[:, None][:, :0], 0.0)
+
+
 class CountedUtility:
     """Wraps a utility and counts architectures evaluated (forward, or forward and backward, of one = 1)."""
 
@@ -48,6 +88,11 @@ class CountedUtility:
         """(`B`,) scores of (`B`, `S`, `V`)."""
         self.calls += slots.shape[0]
         return self._utility(slots)
+
+    def terms(self, slots: torch.Tensor) -> Terms:
+        """Score and excesses of (`B`, `S`, `V`), for the price of a call."""
+        self.calls += slots.shape[0]
+        return terms_of(self._utility, slots)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.generate.base import Utility
+from orchestrator.generate.base import Terms, Utility
 from orchestrator.generate.pool import score as scores_of
 from orchestrator.space.base import Space
 
@@ -50,7 +50,11 @@ class BudgetUtility:
 
     def __call__(self, slots: Tensor) -> Tensor:
         """(`B`,) utilities of (`B`, `S`, `V`) relaxed architectures."""
-        return self.score(slots) - self.penalty * torch.relu(self.latency_ms(slots) / self.budget_ms - 1)
+        return self.terms(slots).utility
+
+    def terms(self, slots: Tensor) -> Terms:
+        """The score, and by which share of the budget it is exceeded (`K` = 1)."""
+        return Terms(self.score(slots), (self.latency_ms(slots) / self.budget_ms - 1)[:, None], self.penalty)
 
 
 @dataclass(frozen=True)
