@@ -7,6 +7,8 @@ NagError                     message and hint; `exit_code` is what the command l
 ├── IllegalArchitecture      a string or vector that is not in the space                    (2)
 ├── RunFolderBusy            another process owns the run folder                            (2)
 ├── RunFolderError           the run folder cannot be read, written or continued            (2)
+├── DevicesMissing           the devices that a campaign needs are not there                (3)
+├── DataPartial              some measurements that are needed could not be had             (3)
 ├── ExportError              nothing can be exported: nothing feasible, or a broken artifact (1)
 └── ObjectiveFailed          accuracy of one candidate could not be had (kept as a failure of the candidate)
 """
@@ -80,6 +82,12 @@ class ExportError(NagError):
 
 class DevicesMissing(NagError):
     """The devices that a campaign needs are not there."""
+
+    exit_code = 3
+
+
+class DataPartial(NagError):
+    """Some of the measurements that are needed could not be had; the others are kept."""
 
     exit_code = 3
 

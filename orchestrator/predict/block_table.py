@@ -93,10 +93,9 @@ class BlockTable:
                 for size in self.resolutions
             ]
         )  # (R, 5, 4, 9)
-        smallest = self._fixed + self._blocks[:, :, : DEPTHS[0]].min(axis=-1).sum(axis=(1, 2))
-        if not (smallest > 0).all():
+        if self.range[0] <= 0:
             raise DataError(
-                f"the smallest network would take {smallest.min():g} ms", f"is its {OFFSET!r} row right? {_HINT}"
+                f"the fastest network would take {self.range[0]:g} ms", f"is its {OFFSET!r} row right? {_HINT}"
             )
         # One more choice, which takes no time: that of a block which is not there.
         self._flat = np.concatenate([self._blocks, np.zeros((*self._blocks.shape[:3], 1))], axis=-1).reshape(-1)
@@ -140,6 +139,13 @@ class BlockTable:
     def look_up(self, text: str) -> float:
         """Milliseconds of one architecture, in the space's notation. Raises IllegalArchitecture."""
         return float(self.of(np.array([self.space.parse(text).slots]))[0])
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Milliseconds of the fastest and of the slowest architecture."""
+        fastest = self._fixed + self._blocks[:, :, : DEPTHS[0]].min(axis=-1).sum(axis=(1, 2))
+        slowest = self._fixed + self._blocks.max(axis=-1).sum(axis=(1, 2))
+        return float(fastest.min()), float(slowest.max())
 
     @property
     def content(self) -> str:

@@ -81,7 +81,7 @@ def test_an_offset_is_added_to_every_network() -> None:
     slots = space.sample(20, np.random.default_rng(0))
     shifted = BlockTable({**LATENCIES, (96, OFFSET): -0.02}, space, width=1.0, classes=10)
     assert shifted.of(slots) - table(space).of(slots) == pytest.approx(np.where(slots[:, 25] == 1, -0.02, 0.0))
-    with pytest.raises(DataError, match="smallest network"):
+    with pytest.raises(DataError, match="fastest network"):
         BlockTable({**LATENCIES, (96, OFFSET): -100.0}, space, width=1.0, classes=10)
 
 
