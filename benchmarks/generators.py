@@ -35,8 +35,10 @@ RETURNED = 50  # architectures asked for under guidance; divides the usual numbe
 SAMPLES = 1000  # unguided
 SAMPLING_SEEDS = 3
 COMPARED = 200  # of them, for diversity, which looks at all pairs
-LADDER = 1.5  # ratio of successive numbers of calls on the way to a time limit
-FIRST_RUNG = 200
+FIRST_CALLS = 500  # that a time limit is approached from
+LARGEST_STEP = 8.0
+ENOUGH = 0.7  # share of the time limit that must be used
+TRIALS = 8
 
 Row = dict[str, Any]
 
@@ -147,24 +149,22 @@ def at_equal_calls(method: Method, space: str, budgets: Sequence[float], calls: 
 
 
 def at_equal_time(method: Method, space: str, budgets: Sequence[float], seconds: float, seeds: int) -> Row | None:
-    """The same with as many calls as fit into so many seconds of processor time; None where none do.
+    """The same with as many calls as fit into so many seconds of processor time; None where no number was found.
 
-    Calls grow by a constant ratio until the median over seeds and budgets takes longer; the last that did not counts.
+    The number is sought from below: it is scaled by what the last one took until the median over seeds and budgets
+    takes 70 to 100 % of the time. A generator that has no use for more calls is judged by what it used.
     """
-    calls, last = float(FIRST_RUNG), None
-    while True:
-        found = {
-            budget: [search(method, make_task(space, budget, seed), round(calls), seed) for seed in _seeds(seeds)]
-            for budget in budgets
-        }
-        row = _row(method, found)
-        if row["cpu_seconds"] > seconds:
-            return last
-        fewer = last is not None and row["calls"] <= last["calls"]
-        last = row
-        if fewer or not method.guided:  # more time would not be used
-            return last
-        calls *= LADDER
+    calls, last = FIRST_CALLS, None
+    for _ in range(TRIALS):
+        row = at_equal_calls(method, space, budgets, calls, seeds)
+        if row["cpu_seconds"] <= seconds:
+            sated = last is not None and row["calls"] <= last["calls"]
+            last = row
+            if sated or not method.guided or row["cpu_seconds"] >= ENOUGH * seconds:
+                break
+        aim = (1 + ENOUGH) / 2 * seconds / max(row["cpu_seconds"], 1e-9)
+        calls = RETURNED * max(round(calls * min(aim, LARGEST_STEP) / RETURNED), 1)
+    return last
 
 
 def _row(method: Method, found: Mapping[float, Sequence[Search]]) -> Row:
