@@ -201,9 +201,8 @@ def _print(result: LutResult, out: Path) -> None:
     spread = f", spread {100 * drift.sd_log:.1f} %" if drift.sd_log is not None else ""
     print(f"reference model: {drift.references} times{spread}, {drift.shifted} times out of line")
     if len(drift.levels_ms) > 1:
-        print(
-            f"  the device changed for a while or for good: {' -> '.join(f'{level:.3f} ms' for level in drift.levels_ms)}"
-        )
+        levels = " -> ".join(f"{level:.3f} ms" for level in drift.levels_ms)
+        print(f"  the device changed, for a while or for good: {levels}; the table is of the usual level")
     print(f"overhead of an invocation: {result.empty.latency_ms:.4f} ms")
     print(f"network = {calibration.offset_ms:.4f} ms + {calibration.scale:.4f} x sum of (part - overhead)")
     if not result.agreements:

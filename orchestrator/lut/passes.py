@@ -21,7 +21,7 @@ from orchestrator.errors import DataPartial, NagError
 from orchestrator.lut.items import Item
 from orchestrator.lut.ledger import REFERENCE, Ledger
 from profiling.plan import MeasurementPlan
-from profiling.records import DeviceInfo, Failure, Measurement
+from profiling.records import Block, DeviceInfo, Failure, Measurement
 from profiling.statistics import estimate, should_stop
 
 EVERY = 10  # items between two references
@@ -74,6 +74,7 @@ class Passes:
         self._backend = backend
         self._device = device
         self._plan = plan
+        self._fewest = _fewest(plan)
         self._single = replace(plan, min_blocks=1, max_blocks=1)
         self._ledger = ledger
         self._rng = np.random.default_rng((seed, ledger.count))  # a continued build does not repeat an order
@@ -163,10 +164,14 @@ class Passes:
 
     def _state(self) -> Progress:
         seconds = time.monotonic() - self._begun_s
-        # Four blocks are the fewest that the stop rule is content with, on a quiet device.
-        fewest = min(max(self._plan.min_blocks, 4), self._plan.max_blocks)
         taken = [len(self._ledger.blocks(item.name)) for item in self._items if item.name not in self._done]
-        left = sum(max(fewest - count, 1) for count in taken)
+        left = sum(max(self._fewest - count, 1) for count in taken)
         left += math.ceil(left / EVERY)
         each_s = seconds / (self._ledger.count - self._count)
         return Progress(len(self._items) - len(taken), len(self._items), self._ledger.count, seconds, left * each_s)
+
+
+def _fewest(plan: MeasurementPlan) -> int:
+    """How many blocks the stop rule wants of a device without any noise."""
+    block = Block(0, 1, "median", 1.0)
+    return next(count for count in range(1, plan.max_blocks + 1) if should_stop([block] * count, plan))

@@ -26,7 +26,7 @@ class TruePhone:
         overhead_ms: Of every invocation.
         scale: Parts take so much longer inside a network than alone.
         extra_ms: Networks take so much more.
-        noise: Standard deviation of log latency, between blocks.
+        noise: Standard deviation of log latency between blocks of anything but the reference.
         pace: What all latencies are multiplied by, given how many blocks have run; it may raise errors as well.
         epoch: Of the system.
     """
@@ -61,8 +61,8 @@ class TruePhone:
     def run_block(self, artifact: Artifact, plan: MeasurementPlan, index: int) -> Block:
         pace = self._pace(len(self.ran))
         self.ran.append(artifact.label)
-        noise = math.exp(self._noise * self._rng.standard_normal())
-        return Block(index, 20, "median", self.true_ms(artifact.label) * pace * noise, duration_s=0.1)
+        noise = 1.0 if artifact.label == REFERENCE else math.exp(self._noise * self._rng.standard_normal())
+        return Block(index, 20, "median", self.true_ms(artifact.label) * pace * noise)
 
     def true_ms(self, name: str) -> float:
         """Of a part alone, a network, the empty model or the reference."""
