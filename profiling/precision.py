@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
@@ -31,6 +32,11 @@ class PrecisionError(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def can_convert(precision: Precision) -> bool:
+    """Whether what it takes is installed."""
+    return precision == "float32" or find_spec("ai_edge_quantizer") is not None
 
 
 def convert(model: bytes, precision: Precision, calibration: Iterable[NDArray[np.float32]] | None = None) -> bytes:
@@ -72,14 +78,17 @@ def _converted(
     return bytes(result.quantized_model)
 
 
-def run(model: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Output of a model of any precision for a float32 input, integers scaled on the way in and out."""
+def outputs(model: bytes, images: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """What a model of any precision answers to float32 inputs, integers scaled on the way in and out."""
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
-    interpreter.set_tensor(source["index"], _to_integers(image, source))
-    interpreter.invoke()
-    return _to_floats(interpreter.get_tensor(target["index"]), target)
+    answers = []
+    for image in images:
+        interpreter.set_tensor(source["index"], _to_integers(image, source))
+        interpreter.invoke()
+        answers.append(_to_floats(interpreter.get_tensor(target["index"]), target))
+    return answers
 
 
 def noise(shape: Shape, seed: int = 0) -> list[NDArray[np.float32]]:

@@ -27,6 +27,7 @@ from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
 from orchestrator.space.registry import SPACES, make_space, space_options
 from profiling.plan import MeasurementPlan
+from profiling.precision import Precision, can_convert
 
 ACCURACY = "accuracy"
 
@@ -106,6 +107,7 @@ class MeasureConfig(_Section):
     threads: int = Field(1, ge=1, le=256)
     affinity: tuple[int, ...] = ()
     delegate: str = "cpu"
+    precision: Precision = Field("float32", description="of the artifacts: float32, float16 (weights only), int8")
     deadline_s: float = Field(60.0, gt=0, le=3600)
 
     @pydantic.field_validator("blocks")
@@ -117,7 +119,7 @@ class MeasureConfig(_Section):
 
     def plan(self) -> MeasurementPlan:
         """The plan for one measurement."""
-        values = self.model_dump(exclude={"blocks"})
+        values = self.model_dump(exclude={"blocks", "precision"})
         return MeasurementPlan(min_blocks=self.blocks[0], max_blocks=self.blocks[1], **values)
 
 
@@ -333,6 +335,9 @@ def _cross_check(config: Config) -> list[Problem]:
     else:
         unusable = _space_problems(config, space)
         problems += unusable or _lut_problems(config, space)
+    if not can_convert(config.measure.precision):
+        allowed = "float32, or install what converts: pip install 'devicenag[quantize]'"
+        problems.append(Problem("measure.precision", config.measure.precision, allowed))
     known = [ACCURACY, *config.latency_metrics()]
     open_ended = not all(device.names for device in config.devices)  # every attached phone: known when it starts
     try:

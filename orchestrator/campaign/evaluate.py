@@ -18,11 +18,13 @@ from orchestrator.campaign.state import Candidate
 from orchestrator.errors import DevicesMissing, ObjectiveFailed
 from orchestrator.objective.base import AccuracyJob, AccuracyResult, Objective
 from orchestrator.space.base import Architecture, Space
+from profiling.network import Network
 from profiling.plan import MeasurementPlan
+from profiling.precision import convert
 from profiling.records import Block, Failure, Measurement
 from profiling.store import NetworkRow, Purpose
 from profiling.tflite import emit
-from profiling.weights import load_weights, random_weights
+from profiling.weights import Weights, load_weights, random_weights
 
 Result = AccuracyResult | Measurement | Failure
 
@@ -128,7 +130,7 @@ class Evaluator:
         if not self.runs_artifacts:
             return Artifact("", b"", architecture.text)
         network = self._space.network(architecture, self._config.space.network_options())
-        artifact = Artifact.of(emit(network, random_weights(network)), architecture.text)
+        artifact = Artifact.of(self._compiled(network, random_weights(network)), architecture.text)
         if candidate.network is None:
             row = NetworkRow(artifact.sha256, len(artifact.data), network.parameters, network.multiply_adds)
             self._folder.store.add_network(candidate.row.id, row)
@@ -140,7 +142,11 @@ class Evaluator:
             return self._artifact(candidate, architecture)
         network = self._space.network(architecture, self._config.space.network_options())
         weights = load_weights(self._folder.path / candidate.accuracy.weights)
-        return Artifact.of(emit(network, weights), architecture.text)
+        return Artifact.of(self._compiled(network, weights), architecture.text)
+
+    def _compiled(self, network: Network, weights: Weights) -> bytes:
+        """The artifact in the precision that is measured; calibrated on noise, for latency does not see values."""
+        return convert(emit(network, weights), self._config.measure.precision)
 
     def _measured_before(self, artifact: Artifact, device: str) -> Measurement | None:
         """A measurement of the same bytes on the same device, made for another candidate."""

@@ -16,6 +16,7 @@ import pandas as pd
 from orchestrator.campaign.state import Candidate
 from orchestrator.errors import DataError, ExportError, RunFolderError
 from orchestrator.report.manifest import KIND, FileEntry, Manifest, Winner, goal_json, make_winner, pareto_rows
+from orchestrator.report.precision import agreement, converted, images_of
 from orchestrator.report.run import Run, read_run
 from profiling.tflite import emit
 from profiling.weights import load_weights, random_weights
@@ -107,10 +108,13 @@ def _write_winner(run: Run, candidate: Candidate, name: str, folder: Path) -> Wi
             f"the trained weights of candidate {candidate.row.id} are not those of its network: {error}",
             "the run folder was changed: restore it, or export others with --candidate",
         ) from error
+    exact, images = data, images_of(config, network)
+    data = converted(exact, config.measure.precision, images, name)
     check_artifact(data, name)
     artifact = folder / f"{name}.tflite"
     artifact.write_bytes(data)
-    winner = make_winner(run, candidate, name, network, _entry(artifact), _entry(kept) if kept else None)
+    alike = agreement(exact, data, images.compared)
+    winner = make_winner(run, candidate, name, network, _entry(artifact), _entry(kept) if kept else None, alike)
     _write_json(folder / f"{name}.json", winner.to_json())
     return winner
 

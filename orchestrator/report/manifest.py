@@ -11,6 +11,7 @@ from orchestrator.campaign.state import Candidate
 from orchestrator.optimize.goal import Goal
 from orchestrator.report.run import Run
 from profiling.network import Network
+from profiling.precision import Precision
 from profiling.records import Measurement
 
 SCHEMA_VERSION = 1
@@ -69,6 +70,9 @@ class Winner:
         architecture, slots: In the space's own notation, and as choices.
         space: Its kind, the input shape (batch, height, width, channels), the classes and the space's own sizes.
         artifact: The `.tflite`.
+        precision: Of the artifact.
+        float_agreement: Share of validation images that it puts into the same class as its float32 form; None where it
+            is float32 itself, or the campaign has no images.
         weights: `trained`, or `random` where the accuracy objective kept none: then the network answers nonsense.
         weights_file: The trained weights.
         measured_artifact_sha256: What was measured while searching: the same network with fixed random weights.
@@ -87,6 +91,8 @@ class Winner:
     slots: tuple[int, ...]
     space: dict[str, Any]
     artifact: FileEntry
+    precision: Precision
+    float_agreement: float | None
     weights: WeightsOrigin
     weights_file: FileEntry | None
     measured_artifact_sha256: str | None
@@ -156,6 +162,7 @@ def make_winner(
     network: Network,
     artifact: FileEntry,
     weights_file: FileEntry | None,
+    float_agreement: float | None,
 ) -> Winner:
     """What is known of a candidate."""
     config, row, accuracy = run.state.config, candidate.row, candidate.accuracy
@@ -174,6 +181,8 @@ def make_winner(
         slots=row.slots,
         space=_space(config),
         artifact=artifact,
+        precision=config.measure.precision,
+        float_agreement=float_agreement,
         weights="random" if weights_file is None else "trained",
         weights_file=weights_file,
         measured_artifact_sha256=candidate.network.artifact_sha256 if candidate.network else None,

@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from profiling.network import Network
-from profiling.precision import PRECISIONS, PrecisionError, convert, noise, run
+from profiling.precision import PRECISIONS, PrecisionError, convert, noise, outputs
 from profiling.tflite import emit
 from profiling.weights import random_weights
 from tests.profiling.network_cases import activated, squeeze_excite
@@ -33,7 +33,7 @@ def test_outputs_stay_close(network: Network, precision: str, capfd: pytest.Capt
     model = emit(network, random_weights(network))
     converted = convert(model, precision)  # type: ignore[arg-type]
     image = noise(network.input_shape)[3]  # one that it was calibrated with
-    exact, rounded = run(model, image), run(converted, image)
+    (exact,), (rounded,) = outputs(model, [image]), outputs(converted, [image])
     assert exact.shape == rounded.shape
     assert 0 < np.abs(rounded - exact).max() < _ERROR[precision] * np.abs(exact).max()
     assert "it/s" not in capfd.readouterr().err, "no progress bars"
@@ -59,8 +59,10 @@ def test_calibration_sets_the_range() -> None:
     network = squeeze_excite()
     model = emit(network, random_weights(network))
     large = [10 * image for image in noise(network.input_shape)]
-    exact = run(model, large[0])
-    narrow, wide = (np.abs(run(convert(model, "int8", images), large[0]) - exact).max() for images in (None, large))
+    (exact,) = outputs(model, large[:1])
+    narrow, wide = (
+        np.abs(outputs(convert(model, "int8", images), large[:1])[0] - exact).max() for images in (None, large)
+    )
     assert wide < narrow
 
 
