@@ -146,11 +146,15 @@ class GlobalMean(Layer):
 
 @dataclass(frozen=True)
 class Add(Layer):
-    """Sum of two tensors of equal shape, then activation."""
+    """Sum of two tensors of equal shape, then activation.
+
+    `residual`: the second is a branch and the first its shortcut; a training starts such branches at zero.
+    """
 
     arity: ClassVar[int] = 2
 
     activation: ActivationName | None = None
+    residual: bool = False
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         if shapes[0] != shapes[1]:

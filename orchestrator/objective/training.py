@@ -17,7 +17,7 @@ from orchestrator.objective.base import AccuracyJob, AccuracyResult
 from orchestrator.objective.config import TrainingConfig
 from orchestrator.objective.dataset import Dataset, Split, load_dataset
 from orchestrator.objective.failures import stopped, unwritable
-from orchestrator.objective.initialise import initialised
+from orchestrator.objective.initialise import initialised, start_residuals_at_zero
 from orchestrator.objective.torch_network import fold
 from orchestrator.space.base import NetworkOptions, Space
 from profiling.weights import save_weights
@@ -85,7 +85,9 @@ class TrainingObjective:
 
         between_batches()
         network = self._space.network(job.architecture, job.network)
-        module = initialised(network, job.seed).to(self._device)
+        module = initialised(network, job.seed)
+        start_residuals_at_zero(module)
+        module.to(self._device)
         _, height, width, _ = network.input_shape
         train, validation, test = (
             part.at((height, width)).to(self._device)

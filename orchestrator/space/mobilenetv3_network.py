@@ -121,7 +121,7 @@ def _block(stack: LayerStack, source: str, block: Block) -> str:
         gate = stack.add(Conv2D, gate, filters=block.expanded, kernel=1, batch_norm=False, activation="hard_sigmoid")
         tensor = stack.add(Multiply, tensor, gate)
     tensor = stack.add(Conv2D, tensor, filters=block.channels_out, kernel=1)
-    return stack.add(Add, source, tensor) if block.residual else tensor
+    return stack.add(Add, source, tensor, residual=True) if block.residual else tensor
 
 
 def _expand(stack: LayerStack, source: str, filters: int) -> str:

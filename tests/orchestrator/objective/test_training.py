@@ -7,13 +7,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from orchestrator.errors import ConfigError, DataError, ObjectiveFailed
+from orchestrator.objective.base import AccuracyJob
 from orchestrator.objective.config import TrainingConfig
 from orchestrator.objective.dataset import Split
+from orchestrator.objective.initialise import initialised, start_residuals_at_zero
 from orchestrator.objective.training import (
     Augmentation,
     Nesterov,
@@ -22,8 +25,10 @@ from orchestrator.objective.training import (
     fit,
     learning_rate,
 )
-from orchestrator.space.base import Architecture
+from orchestrator.space.base import Architecture, NetworkOptions
+from orchestrator.space.mobilenetv3 import MobileNetV3
 from orchestrator.space.nasbench201 import NASBench201
+from profiling.network import Add
 from profiling.weights import check_weights, load_weights
 from tests.contracts.objective_contract import JobMaker, ObjectiveContract
 
@@ -96,6 +101,40 @@ class TestTrainingObjective(ObjectiveContract):
         calls: list[int] = []
         objective.evaluate(make_job(GOOD, yield_host=lambda: calls.append(1)))
         assert len(calls) >= len(objective.dataset.train) // 64 + 2
+
+
+def test_mobilenetv3_learns(tmp_path: Path) -> None:
+    space, network = MobileNetV3(), NetworkOptions((1, 32, 32, 1), 10, {"width": 0.25})
+    objective = TrainingObjective(TrainingConfig(epochs=2, device="cpu"), space, network)
+    result = objective.evaluate(AccuracyJob(0, space.architecture([0] * 25), network, 1, tmp_path))
+    assert result.accuracy > 60
+
+
+def test_images_are_scaled_to_the_architectures_resolution(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = tmp_path / "data.npz"
+    np.savez(data, x=rng.integers(0, 256, (24, 16, 16), dtype=np.uint8), y=np.arange(24) % 2)
+    space, network = MobileNetV3(resolutions=(32, 64)), NetworkOptions((1, 48, 48, 1), 2, {"width": 0.1})
+    objective = TrainingObjective(TrainingConfig(dataset=data, epochs=1, device="cpu"), space, network)
+    for choice, resolution in enumerate(space.resolutions):
+        architecture = space.architecture([0] * 25 + [choice])
+        result = objective.evaluate(AccuracyJob(0, architecture, network, 1, tmp_path))
+        assert result.details["input_size"] == [resolution, resolution]
+
+
+def test_residual_blocks_start_as_their_shortcuts() -> None:
+    space, options = MobileNetV3(), NetworkOptions((1, 32, 32, 1), 10, {"width": 0.1})
+    module = initialised(space.network(space.architecture([0] * 25), options), seed=0)
+    start_residuals_at_zero(module)
+    seen = {}
+    for layer, part in zip(module.network.layers, module.layers, strict=True):
+        part.register_forward_hook(lambda _part, inputs, output, name=layer.name: seen.update({name: (inputs, output)}))
+    module(torch.randn(4, 1, 32, 32))
+    sums = [seen[layer.name] for layer in module.network.layers if isinstance(layer, Add)]
+    assert len(sums) == 6  # the first block and the second of each stage
+    for (shortcut, branch), output in sums:
+        assert not branch.any()
+        assert (output == shortcut).all()
 
 
 def test_wrong_data_is_told_at_construction(tmp_path: Path) -> None:
