@@ -68,18 +68,23 @@ def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
     return OfaAccuracy(Path(rest), _mobilenetv3(space, "--guide", text))
 
 
-def make_budget(space: Space, device: str, budget_ms: float, *, seed: int = 0) -> Budget:
-    """A budget on the device that `table:FILE:COLUMN` or `lut:FILE[@WIDTH]` names; errors as of `make_score`."""
+def make_latency(space: Space, device: str, *, seed: int = 0) -> Prediction:
+    """Milliseconds on the device that `table:FILE:COLUMN` or `lut:FILE[@WIDTH]` names; errors as of `make_score`."""
     kind, _, rest = device.partition(":")
     if kind == "table":
-        return Budget(device, fit_latency(space, rest, seed=seed), budget_ms)
+        return fit_latency(space, rest, seed=seed)
     if kind == "lut":
-        return Budget(device, _block_table(space, device, rest), budget_ms)
+        return _block_table(space, device, rest)
     raise ConfigError(
         "nag generate",
         [Problem("--device", device, DEVICES)],
         "a budget needs latencies to learn from: measure some (nag collect, nag lut build), or run a campaign",
     )
+
+
+def make_budget(space: Space, device: str, budget_ms: float, *, seed: int = 0) -> Budget:
+    """A budget on a device; errors as of `make_latency`."""
+    return Budget(device, make_latency(space, device, seed=seed), budget_ms)
 
 
 def make_utility(space: Space, scores: Sequence[Utility], budget: Budget | None = None) -> Utility:
