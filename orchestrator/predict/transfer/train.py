@@ -1,0 +1,143 @@
+"""Meta-training: set encoder and process together, by the likelihood of all tasks' accuracies.
+
+Each step sees other images of every class and other tasks left out, so that an embedding must say what a data set is
+like, not which one it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from orchestrator.predict.transfer.predictor import ArchitectureFeatures, Knowledge, TransferPredictor, embed
+from orchestrator.predict.transfer.process import Points, TaskKernel, negative_log_likelihood, to_skill
+from orchestrator.predict.transfer.set_encoder import SetEncoder, draw_features
+from orchestrator.predict.transfer.tasks import Task
+from orchestrator.space.base import Space
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """How a transfer predictor is trained.
+
+    Attributes:
+        steps: Of Adam.
+        learning_rate: Of the process's hyper-parameters; the encoder's is a fifth of it.
+        weight_decay: Of the encoder.
+        seed: All randomness derives from it.
+        share: Of the tasks that a step sees.
+        points: Evaluations that a step sees at most.
+        embedding: `Z`.
+        knows_datasets: Whether data sets are looked at; without, it is the predictor that all data sets share.
+    """
+
+    steps: int = 300
+    learning_rate: float = 0.03
+    weight_decay: float = 1e-2
+    seed: int = 0
+    share: float = 0.7
+    points: int = 400
+    embedding: int = 4
+    knows_datasets: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a training is: steps done, and the last negative log likelihood per evaluation."""
+
+    step: int
+    loss: float
+
+
+def train_transfer(
+    space: Space,
+    tasks: Sequence[Task],
+    config: TransferConfig,
+    *,
+    progress: Callable[[Step], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TransferPredictor:
+    """Train a predictor on tasks.
+
+    Args:
+        space: What architectures are from.
+        tasks: Two or more.
+        config: How.
+        progress: Told after every step.
+        stop: Asked after every step; once true, training ends early and the predictor is what it is.
+    """
+    torch.manual_seed(config.seed)  # of the layers' first weights
+    rng = np.random.default_rng(config.seed)
+    features = ArchitectureFeatures(space)
+    encoder, kernel = SetEncoder(embedding=config.embedding), TaskKernel(features.count)
+    standardise(encoder, tasks, rng)
+    if not config.knows_datasets:
+        with torch.no_grad():
+            kernel.amplitudes[1:3] = -30.0
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": encoder.parameters(), "lr": config.learning_rate / 5, "weight_decay": config.weight_decay},
+            {"params": kernel.parameters(), "lr": config.learning_rate, "weight_decay": 0.0},
+        ]
+    )
+    inputs = [features.of(task.slots) for task in tasks]
+    skills = [to_skill(torch.from_numpy(task.accuracies).float(), task.images.classes) for task in tasks]
+    for step in range(1, config.steps + 1):
+        chosen = rng.permutation(len(tasks))[: max(2, math.ceil(config.share * len(tasks)))].tolist()
+        points, targets = _draw(encoder, tasks, inputs, skills, chosen, config, rng)
+        loss = negative_log_likelihood(kernel, points, targets) + 1e-3 * kernel.lengths.square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        if not config.knows_datasets and kernel.amplitudes.grad is not None:
+            kernel.amplitudes.grad[1:3] = 0.0
+        nn.utils.clip_grad_norm_([*encoder.parameters(), *kernel.parameters()], 1.0)
+        optimiser.step()
+        progress(Step(step, loss.item()))
+        if stop():
+            break
+    return TransferPredictor(space, encoder, kernel, _knowledge(encoder, tasks))
+
+
+def standardise(encoder: SetEncoder, tasks: Sequence[Task], rng: np.random.Generator) -> None:
+    """Sets the scale of image features from the tasks, each as important as the others."""
+    drawn = torch.cat([draw_features(task.images, rng).flatten(0, 1)[:100] for task in tasks])
+    encoder.centre.copy_(drawn.mean(0))
+    encoder.scale.copy_(drawn.std(0).clamp_min(1e-3))
+
+
+def _draw(
+    encoder: SetEncoder,
+    tasks: Sequence[Task],
+    inputs: Sequence[Tensor],
+    skills: Sequence[Tensor],
+    chosen: Sequence[int],
+    config: TransferConfig,
+    rng: np.random.Generator,
+) -> tuple[Points, Tensor]:
+    """Evaluations of some tasks, each task embedded by a fresh draw of its images."""
+    share = min(1.0, config.points / sum(len(skills[task]) for task in chosen))
+    numbers, embeddings, features, targets = [], [], [], []
+    for number in chosen:
+        kept = torch.from_numpy(rng.permutation(len(skills[number]))[: max(2, round(share * len(skills[number])))])
+        embedding = encoder(draw_features(tasks[number].images, rng))
+        numbers.append(torch.full((len(kept),), number))
+        embeddings.append(embedding.expand(len(kept), -1))
+        features.append(inputs[number][kept])
+        targets.append(skills[number][kept])
+    return Points(torch.cat(numbers), torch.cat(embeddings), torch.cat(features)), torch.cat(targets)
+
+
+def _knowledge(encoder: SetEncoder, tasks: Sequence[Task]) -> Knowledge:
+    return Knowledge(
+        names=tuple(task.name for task in tasks),
+        embeddings=torch.stack([embed(encoder, task.images) for task in tasks]),
+        classes=tuple(task.images.classes for task in tasks),
+        tasks=torch.cat([torch.full((len(task.slots),), number) for number, task in enumerate(tasks)]),
+        slots=np.concatenate([task.slots for task in tasks]),
+        accuracies=torch.cat([torch.from_numpy(task.accuracies).float() for task in tasks]),
+    )
