@@ -19,12 +19,13 @@ from device_agent.device import Artifact
 from device_agent.reference import reference_artifact
 from orchestrator.errors import DataPartial, NagError
 from orchestrator.lut.items import Item
-from orchestrator.lut.ledger import REFERENCE, Ledger
+from orchestrator.lut.ledger import DRIFTED, REFERENCE, Ledger
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, DeviceInfo, Failure, Measurement
 from profiling.statistics import estimate, should_stop
 
 EVERY = 10  # items between two references
+_PATIENCE = 3  # times the plan's most blocks, if drifts keep spoiling them
 _AGREEING = 3  # references that are looked at before the build goes on anyway
 
 
@@ -160,7 +161,11 @@ class Passes:
         return [item for item in self._items if item.name not in self._done]
 
     def _is_finished(self, name: str) -> bool:
-        return should_stop(self._ledger.blocks(name), self._plan)
+        """What the stop rule says of the blocks that no drift has spoilt; but nothing is tried for ever."""
+        blocks = self._ledger.blocks(name)
+        if len(blocks) >= _PATIENCE * self._plan.max_blocks:
+            return True
+        return should_stop([block for block in blocks if block.reason != DRIFTED], self._plan)
 
     def _state(self) -> Progress:
         seconds = time.monotonic() - self._begun_s
