@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import typer
 
-from orchestrator.cli import campaign, describe, generate, lut, measure, phones, report, train
+from orchestrator.cli import campaign, describe, generate, lut, measure, phones, report, tasks, train
 from orchestrator.errors import NagError
 
 INTERNAL_ERROR = 4
@@ -36,6 +36,7 @@ app.command()(generate.generate)
 app.add_typer(phones.runner_app, name="runner")
 app.add_typer(train.app, name="train")
 app.add_typer(lut.app, name="lut")
+app.add_typer(tasks.app, name="tasks")
 
 
 def _version(asked: bool) -> None:

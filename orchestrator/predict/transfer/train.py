@@ -7,6 +7,7 @@ like, not which one it is.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from orchestrator.generate.training import Progress
 from orchestrator.predict.transfer.predictor import ArchitectureFeatures, Knowledge, TransferPredictor, embed
 from orchestrator.predict.transfer.process import Points, TaskKernel, negative_log_likelihood, to_skill
 from orchestrator.predict.transfer.set_encoder import SetEncoder, draw_features
@@ -46,20 +48,12 @@ class TransferConfig:
     knows_datasets: bool = True
 
 
-@dataclass(frozen=True)
-class Step:
-    """How far a training is: steps done, and the last negative log likelihood per evaluation."""
-
-    step: int
-    loss: float
-
-
 def train_transfer(
     space: Space,
     tasks: Sequence[Task],
     config: TransferConfig,
     *,
-    progress: Callable[[Step], None] = lambda _: None,
+    progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> TransferPredictor:
     """Train a predictor on tasks.
@@ -71,6 +65,7 @@ def train_transfer(
         progress: Told after every step.
         stop: Asked after every step; once true, training ends early and the predictor is what it is.
     """
+    started, cpu_started = time.perf_counter(), time.process_time()
     torch.manual_seed(config.seed)  # of the layers' first weights
     rng = np.random.default_rng(config.seed)
     features = ArchitectureFeatures(space)
@@ -97,7 +92,7 @@ def train_transfer(
             kernel.amplitudes.grad[1:3] = 0.0
         nn.utils.clip_grad_norm_([*encoder.parameters(), *kernel.parameters()], 1.0)
         optimiser.step()
-        progress(Step(step, loss.item()))
+        progress(Progress(step, loss.item(), time.perf_counter() - started, time.process_time() - cpu_started))
         if stop():
             break
     return TransferPredictor(space, encoder, kernel, _knowledge(encoder, tasks))
