@@ -17,7 +17,7 @@ from orchestrator.predict.surrogates import Measured, Surrogate, SurrogateFitter
 from orchestrator.space.base import FloatArray, IntArray
 
 _BEYOND_SLOWEST = 0.1  # log: how far above the largest initial cost the reference point lies
-_FLOOR = 0.5  # how far below the reference accuracies still differ, in distances from the reference to the best
+_FLOOR = 0.3  # how far below the reference accuracies still differ, in distances from the reference to the best
 _NEAREST = 8  # elites where no architecture is feasible yet
 
 

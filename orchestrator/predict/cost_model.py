@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-import torch
 from scipy.optimize import nnls  # type: ignore[import-untyped]
 from torch import Tensor
 
@@ -14,9 +15,52 @@ _CAUCHY = 2.385  # spreads at which a measurement counts half (95 % efficiency f
 _LEAST_SPREAD = 0.03  # relative: no cost model is better than that
 _PASSES = 5
 _SUSPECT = 0.1  # of the median: what is faster has no say until the others explain it
+_SHARES = 6.0  # by how many equal shares of the latency a price may well deviate from what work suggests
 
 
-def fit_prices(amounts: FloatArray, latency_ms: FloatArray, log_variances: FloatArray) -> FloatArray:
+@dataclass(frozen=True)
+class PricePrior:
+    """What prices are thought to be before they are fitted, independently of one another.
+
+    Attributes:
+        mean: (`K`,) milliseconds.
+        deviation: (`K`,) standard deviations, positive.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+
+
+def prices_of_work(amounts: FloatArray, work: FloatArray) -> FloatArray:
+    """(`K`,) non-negative prices by which (`N`, `K`) amounts add up to (`N`,) work, as nearly as they can."""
+    penalty = 1e-6 * np.eye(amounts.shape[1]) * np.abs(amounts).max()
+    solution, _ = nnls(np.vstack([amounts, penalty]), np.concatenate([work, np.zeros(len(penalty))]))
+    return np.asarray(solution, dtype=np.float64)
+
+
+def work_prior(
+    amounts: FloatArray, latency_ms: FloatArray, log_variances: FloatArray, nominal: FloatArray, usual: FloatArray
+) -> PricePrior:
+    """A constant and so many milliseconds per unit of work: two numbers that ten measurements can tell.
+
+    Where there are more prices than measurements, most of what is known of a price comes from here.
+
+    Args:
+        amounts: (`N`, `K`) as for `fit_prices`.
+        latency_ms: (`N`,) positive.
+        log_variances: (`N`,) as for `fit_prices`.
+        nominal: (`K`,) prices in units of work.
+        usual: (`K`,) amounts that the space's architectures usually have; positive.
+    """
+    constant, rate = fit_prices(np.stack([np.ones(len(amounts)), amounts @ nominal], axis=1), latency_ms, log_variances)
+    mean = rate * nominal
+    mean[0] += constant
+    return PricePrior(mean, _SHARES * float(np.median(latency_ms)) / (usual * len(usual)))
+
+
+def fit_prices(
+    amounts: FloatArray, latency_ms: FloatArray, log_variances: FloatArray, prior: PricePrior | None = None
+) -> FloatArray:
     """(`K`,) non-negative prices in milliseconds: `amounts @ prices` approximates `latency_ms` in relative error.
 
     Latency is additive in milliseconds, its errors are relative: each row counts by the inverse of its latency and by
@@ -27,9 +71,11 @@ def fit_prices(amounts: FloatArray, latency_ms: FloatArray, log_variances: Float
         amounts: (`N`, `K`) non-negative, the first 1.
         latency_ms: (`N`,) positive.
         log_variances: (`N`,) variance of the log of each; 0 where unknown.
+        prior: Of the prices; by default that all amounts have a similar share of the latency.
     """
-    penalty = np.sqrt(_RIDGE) * np.eye(amounts.shape[1])
-    penalty[0, 0] = 0.0  # the constant costs nothing to use
+    count = amounts.shape[1]
+    ridge = np.full(count, np.sqrt(_RIDGE))
+    ridge[0] = 0.0  # the constant costs nothing to use
     certainty = 1 / np.sqrt(_LEAST_SPREAD**2 + log_variances)
     certainty /= certainty.mean()
     expected = latency_ms
@@ -40,8 +86,11 @@ def fit_prices(amounts: FloatArray, latency_ms: FloatArray, log_variances: Float
         weights = certainty * trust
         relative = amounts / divisor[:, None]
         size = np.maximum(relative.mean(axis=0), 1e-9)
-        rows = np.vstack([relative / size * weights[:, None], penalty])
-        solution, _ = nnls(rows, np.concatenate([latency_ms / divisor * weights, np.zeros(len(penalty))]))
+        penalty, towards = ridge, np.zeros(count)
+        if prior is not None:
+            penalty, towards = _LEAST_SPREAD / (prior.deviation * size), prior.mean * size
+        rows = np.vstack([relative / size * weights[:, None], np.diag(penalty)])
+        solution, _ = nnls(rows, np.concatenate([latency_ms / divisor * weights, penalty * towards]))
         prices = np.asarray(solution / size, dtype=np.float64)
         expected = amounts @ prices
         error = np.abs(expected - latency_ms) / np.maximum(latency_ms, expected)
@@ -55,6 +104,6 @@ def least_latency(latency_ms: FloatArray) -> float:
     return float(np.quantile(latency_ms, 0.1)) / 2
 
 
-def log_latency(amounts: Tensor, prices: Tensor, least_ms: float) -> Tensor:
-    """(`B`,) log of `amounts @ prices`, but at least of `least_ms`, for (`B`, `K`) amounts."""
-    return torch.log((amounts @ prices).clamp_min(least_ms))
+def additive_ms(amounts: Tensor, prices: Tensor, least_ms: float) -> Tensor:
+    """(`B`,) `amounts @ prices`, but at least `least_ms`, for (`B`, `K`) amounts."""
+    return (amounts @ prices).clamp_min(least_ms)

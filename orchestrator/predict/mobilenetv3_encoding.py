@@ -33,15 +33,20 @@ class MobileNetV3Encoding:
         self._resolutions = torch.tensor(resolutions, dtype=torch.float64)
 
     def accuracy(self, slots: Tensor) -> Tensor:
-        """(`B`, 20 or 21): of each stage its depth, and the sums and roots of its kernels and expansions."""
+        """(`B`, 70 or 71): depth, kernels and expansions of each stage, then of each position of it.
+
+        A stage's sums learn fast what its positions have in common, and the positions what sets them apart.
+        """
         active = active_blocks(slots)
-        kernels = torch.tensor([(kernel - 3) / 2 for kernel, _ in BLOCK_CHOICES], dtype=slots.dtype)
-        expansions = torch.tensor([float(expansion) for _, expansion in BLOCK_CHOICES], dtype=slots.dtype)
-        expanded = (active * expansions).sum((-2, -1))
-        parts = [active.sum((-2, -1)), (active * kernels).sum((-2, -1)), expanded, expanded.clamp_min(0.1).log()]
-        if len(self._resolutions):
-            parts.append(self._resolution(slots).log())
-        return torch.cat(parts, dim=-1)
+        there = active.sum(-1)  # (B, 5, 4)
+        kernels = active @ torch.tensor([(kernel - 3) / 2 for kernel, _ in BLOCK_CHOICES], dtype=slots.dtype)
+        expansions = active @ torch.tensor([float(expansion) for _, expansion in BLOCK_CHOICES], dtype=slots.dtype)
+        expanded = expansions.sum(-1)
+        stages = [there.sum(-1), kernels.sum(-1), expanded, expanded.clamp_min(0.1).log()]
+        optional = there[..., DEPTHS[0] :]  # the positions before are always there
+        positions = [part.flatten(-2) for part in (optional, kernels, expansions)]
+        resolution = [self._resolution(slots).log()] if len(self._resolutions) else []
+        return torch.cat([*stages, *positions, *resolution], dim=-1)
 
     def costs(self, slots: Tensor) -> Tensor:
         """(`B`, 91): 1, then of each stage which block comes first and how many of each kind follow.

@@ -19,7 +19,7 @@ class NASBench201Encoding:
     """Encoding of `orchestrator.space.nasbench201.NASBench201` (`S` = 6, `V` = 5)."""
 
     def accuracy(self, slots: Tensor) -> Tensor:
-        """(`B`, 13): which kinds of path exist, how many operators remain, and how they are stacked.
+        """(`B`, 15): how many paths of which kinds exist, how many operators remain, and how they are stacked.
 
         Per-edge one-hots are left out on purpose: with some dozens of labels they drown what matters.
         """
@@ -27,12 +27,14 @@ class NASBench201Encoding:
         skip, pool = slots[..., _SKIP], slots[..., _POOL]
         conv3 = slots[..., _CONV3]
         conv = slots[..., _CONV1] + conv3
+        paths = _along(alive)
         skipped = _along(skip)
         conv_free = _along(skip + pool)
-        pooled = _along(alive) - _along(alive - pool)
+        pooled = paths - _along(alive - pool)
         live = _live_operators(slots)
         return torch.stack(
             [
+                paths.sum(-1),
                 _any(skipped),
                 skipped.sum(-1),
                 _any(conv_free),
@@ -42,6 +44,7 @@ class NASBench201Encoding:
                 *_root(live).unbind(-1),
                 _root(_most(conv3, alive)),
                 _root(_most(conv, alive)),
+                _most(conv + pool, alive),
                 _fewest(conv, alive),
             ],
             dim=-1,

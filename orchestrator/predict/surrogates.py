@@ -18,7 +18,7 @@ from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
 from orchestrator.generate.pool import width
-from orchestrator.predict.cost_model import fit_prices, least_latency, log_latency
+from orchestrator.predict.cost_model import additive_ms, fit_prices, least_latency, prices_of_work, work_prior
 from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, Process, fit_process
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
@@ -101,7 +101,9 @@ class SurrogateFitter:
         drawn = self.relaxed(space.sample(sample, np.random.default_rng(0)))
         self._amounts = encoding.costs
         # Of the space, not of what was measured: an amount that no measured network has is not therefore rare.
-        self._usual = encoding.costs(drawn).mean(0).clamp_min(1e-9)
+        amounts = encoding.costs(drawn).numpy()
+        self._usual = np.maximum(amounts.mean(axis=0), 1e-9)
+        self._nominal = prices_of_work(amounts, encoding.work(drawn).numpy())
         self._connected = encoding.connected
         self._accuracy = _standardised(encoding.accuracy, drawn)
 
@@ -135,52 +137,78 @@ class SurrogateFitter:
         return Surrogate(fit_process(flat, targets, variances, encoded, prior, standardise=True), logarithmic=False)
 
     def cost(self, measured: Measured) -> Surrogate:
-        """An additive cost model in milliseconds, and a process on the log of what it leaves."""
+        """An additive cost model in milliseconds, and a process on the log of what it leaves.
+
+        The prices' posterior is that of a linear process in them, taken in log space around the prices that fit best
+        (Laplace): the process has the prices' prior, so what is not measured stays uncertain. What blocks have in
+        common (kernel sizes, depths) it learns from the features of accuracy.
+        """
         relaxed = self.relaxed(measured.slots)
         variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
         amounts = self._amounts(relaxed)
-        prices = torch.as_tensor(fit_prices(amounts.numpy(), measured.values, variances.numpy()))
-        least_ms = least_latency(measured.values)
-        expected = log_latency(amounts, prices, least_ms)
-        residual = torch.as_tensor(measured.values).log() - expected
-        cut = residual.clamp(-_OUTLIER, _OUTLIER)
-        targets = (expected + cut)[:, None]
-        variances = variances + (residual - cut) ** 2
-        usual = self._usual / expected.exp().median()
-        count, slots = amounts.shape[1], relaxed[0].numel()
-        by_price = DotProductKernel(active_dims=tuple(range(count, 2 * count)))
-        by_slot = RBFKernel(
-            active_dims=tuple(range(2 * count, 2 * count + slots)),
-            lengthscale_prior=LogNormalPrior(0.7, 0.5),
+        data = amounts.numpy(), measured.values, variances.numpy()
+        expected = work_prior(*data, self._nominal, self._usual)
+        model = _CostModel(
+            torch.as_tensor(fit_prices(*data, expected)), torch.as_tensor(expected.mean), least_latency(measured.values)
         )
+        residual = torch.as_tensor(measured.values).log() - model.additive(amounts).log()
+        cut = residual.clamp(-_OUTLIER, _OUTLIER)
+        targets = (model.additive(amounts).log() + cut)[:, None]
+        variances = variances + (residual - cut) ** 2
+        deviation = torch.as_tensor(expected.deviation)
+        traits = self._accuracy(relaxed).shape[1]
+        _, price, trait, slot = _ranges(amounts.shape[1], amounts.shape[1], traits, relaxed[0].numel())
+        by_price, by_trait = DotProductKernel(active_dims=price), DotProductKernel(active_dims=trait)
+        by_slot = RBFKernel(active_dims=slot, lengthscale_prior=LogNormalPrior(0.7, 0.5))
         prior = Prior(
-            _CostMean(prices, least_ms),
-            ScaleKernel(by_price, outputscale_prior=LogNormalPrior(2 * math.log(0.5), 1.0))
-            + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(2 * math.log(0.1), 1.0)),
-            rest=LogNormalPrior(2 * math.log(0.03), 1.0),
+            _CostMean(model),
+            ScaleKernel(by_price, outputscale_prior=LogNormalPrior(0.0, 1.5))
+            + ScaleKernel(by_trait, outputscale_prior=LogNormalPrior(2 * math.log(0.1), 1.0))
+            + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(2 * math.log(0.03), 1.0)),
+            rest=LogNormalPrior(2 * math.log(0.02), 1.0),
         )
 
         def features(slots: Tensor) -> Tensor:
             amounts = self._amounts(slots)
             # The slope of log latency in each price: what the process adds to a price, it adds to all who pay it.
-            slopes = amounts / usual / log_latency(amounts, prices, least_ms).exp().unsqueeze(-1) / math.sqrt(count)
-            return torch.cat([amounts, slopes, slots.flatten(-2)], dim=-1)
+            slopes = amounts * deviation / model.additive(amounts).unsqueeze(-1)
+            return torch.cat([amounts, slopes, self._accuracy(slots), slots.flatten(-2)], dim=-1)
 
         encoded = EncodedInput(features, self._choices)
         flat = relaxed.flatten(-2)
         return Surrogate(fit_process(flat, targets, variances, encoded, prior, standardise=False), logarithmic=True)
 
 
-class _CostMean(Mean):
-    """Log of the additive cost model; reads the first `K` features."""
+@dataclass(frozen=True)
+class _CostModel:
+    """Prices as fitted, and as expected beforehand, in milliseconds; and the least latency that is believed."""
 
-    def __init__(self, prices: Tensor, least_ms: float) -> None:
+    prices: Tensor
+    expected: Tensor
+    least_ms: float
+
+    def additive(self, amounts: Tensor) -> Tensor:
+        """(..., `B`) milliseconds, of (..., `B`, `K`) amounts."""
+        return additive_ms(amounts, self.prices, self.least_ms)
+
+
+class _CostMean(Mean):
+    """What prices as expected beforehand cost, in log space around the fitted ones; reads the first `K` features."""
+
+    def __init__(self, model: _CostModel) -> None:
         super().__init__()
-        self._least_ms = least_ms
-        self.register_buffer("prices", prices)
+        self._model = model
 
     def forward(self, features: Tensor) -> Tensor:
-        return log_latency(features[..., : len(self.prices)], self.prices, self._least_ms)
+        amounts = features[..., : len(self._model.prices)]
+        fitted = self._model.additive(amounts)
+        return fitted.log() + amounts @ (self._model.expected - self._model.prices) / fitted
+
+
+def _ranges(*sizes: int) -> list[tuple[int, ...]]:
+    """Consecutive columns: the first size of them, then the second, ..."""
+    ends = np.cumsum(sizes)
+    return [tuple(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _standardised(features: Features, sample: Tensor) -> Features:

@@ -39,7 +39,9 @@ def accuracy_by_search(slots: tuple[int, ...]) -> list[float]:
     free = sum(set(path) <= {SKIP, POOL} for path in paths)
     pooled = sum(POOL in path for path in paths)
     convolutions = [sum(operator in (CONV1, CONV3) for operator in path) for path in paths]
+    computing = [sum(operator != SKIP for operator in path) for path in paths]
     return [
+        len(paths),
         float(skipped > 0),
         skipped,
         float(free > 0),
@@ -49,6 +51,7 @@ def accuracy_by_search(slots: tuple[int, ...]) -> list[float]:
         *(sqrt(live.count(operator) + 0.25) for operator in (SKIP, CONV1, CONV3, POOL)),
         sqrt(max((path.count(CONV3) for path in paths), default=0) + 0.25),
         sqrt(max(convolutions, default=0) + 0.25),
+        max(computing, default=0),
         min(convolutions, default=0),
     ]
 

@@ -23,7 +23,7 @@ PRICES = np.array([1.0, 0.1, 0.1, 0.8, 2.5, 0.6] + 8 * [0.0])
 def accuracy_of(slots: np.ndarray) -> np.ndarray:
     """Something smooth in the features, with a floor that many reach."""
     features = SPACE.encoding().accuracy(FITTER.relaxed(slots)).numpy()
-    return np.maximum(40 + 6 * features[:, 8] + 3 * features[:, 10] - 4 * (features[:, 2] > 0), 10.0)
+    return np.maximum(40 + 6 * features[:, 9] + 3 * features[:, 11] - 4 * (features[:, 3] > 0), 10.0)
 
 
 def latency_of(slots: np.ndarray) -> np.ndarray:
