@@ -21,7 +21,7 @@ from orchestrator.generate.pool import width
 from orchestrator.generate.tensor_file import read_model, write_tensors
 from orchestrator.predict.transfer.image_features import FEATURES_VERSION
 from orchestrator.predict.transfer.process import Points, Posterior, TaskKernel, to_accuracy, to_skill
-from orchestrator.predict.transfer.set_encoder import SetEncoder, draw_features
+from orchestrator.predict.transfer.set_encoder import Bank, SetEncoder, draw_features, feature_bank
 from orchestrator.predict.transfer.tasks import LabelledImages
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
@@ -97,7 +97,8 @@ class TransferPredictor:
 
     def on(self, images: LabelledImages, *, seed: int = 0) -> DatasetAccuracy:
         """The predictor for a data set, before anything was evaluated on it; a few images of each class are enough."""
-        return DatasetAccuracy(self, embed(self.encoder, images, seed), images.classes, self._posterior)
+        embedding = embed(self.encoder, feature_bank(images), seed)
+        return DatasetAccuracy(self, embedding, images.classes, self._posterior)
 
     @cached_property
     def _posterior(self) -> Posterior:
@@ -203,11 +204,11 @@ class DatasetAccuracy:
         return Points(torch.full((count,), _NEW), self._embedding.expand(count, -1), features)
 
 
-def embed(encoder: SetEncoder, images: LabelledImages, seed: int = 0) -> Tensor:
+def embed(encoder: SetEncoder, bank: Bank, seed: int = 0) -> Tensor:
     """(`Z`,): the mean embedding over several draws of images."""
     rng = np.random.default_rng(seed)
     with torch.no_grad():
-        return torch.stack([encoder(draw_features(images, rng)) for _ in range(_DRAWS)]).mean(0)
+        return torch.stack([encoder(draw_features(bank, rng)) for _ in range(_DRAWS)]).mean(0)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -70,11 +70,16 @@ def _facts(features: Tensor) -> Tensor:
     )
 
 
-def draw_features(images: LabelledImages, rng: np.random.Generator, count: int = IMAGES_PER_CLASS) -> Tensor:
-    """(classes, `count`, `F`): features of a few random images of each class; with repeats where a class has fewer."""
-    rows = []
-    for label in range(images.classes):
-        members = np.flatnonzero(images.y == label)
-        rows.append(rng.choice(members, size=count, replace=len(members) < count))
-    chosen = np.stack(rows)
-    return image_features(images.x[chosen.ravel()]).unflatten(0, chosen.shape)
+Bank = tuple[Tensor, ...]  # of each class, the (images, `F`) features of its images
+
+
+def feature_bank(images: LabelledImages, *, at_most: int = 200) -> Bank:
+    """Features of the images of each class, the first so many of it."""
+    return tuple(image_features(images.x[np.flatnonzero(images.y == c)[:at_most]]) for c in range(images.classes))
+
+
+def draw_features(bank: Bank, rng: np.random.Generator, count: int = IMAGES_PER_CLASS) -> Tensor:
+    """(classes, `count`, `F`): features of random images of each class; with repeats where a class has fewer."""
+    return torch.stack(
+        [each[torch.from_numpy(rng.choice(len(each), size=count, replace=len(each) < count))] for each in bank]
+    )

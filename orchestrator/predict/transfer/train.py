@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from orchestrator.generate.training import Progress
 from orchestrator.predict.transfer.predictor import ArchitectureFeatures, Knowledge, TransferPredictor, embed
 from orchestrator.predict.transfer.process import Points, TaskKernel, negative_log_likelihood, to_skill
-from orchestrator.predict.transfer.set_encoder import SetEncoder, draw_features
+from orchestrator.predict.transfer.set_encoder import Bank, SetEncoder, draw_features, feature_bank
 from orchestrator.predict.transfer.tasks import Task
 from orchestrator.space.base import Space
 
@@ -70,7 +70,8 @@ def train_transfer(
     rng = np.random.default_rng(config.seed)
     features = ArchitectureFeatures(space)
     encoder, kernel = SetEncoder(embedding=config.embedding), TaskKernel(features.count)
-    standardise(encoder, tasks, rng)
+    banks = [feature_bank(task.images) for task in tasks]
+    _standardise(encoder, banks, rng)
     if not config.knows_datasets:
         with torch.no_grad():
             kernel.amplitudes[1:3] = -30.0
@@ -84,7 +85,7 @@ def train_transfer(
     skills = [to_skill(torch.from_numpy(task.accuracies).float(), task.images.classes) for task in tasks]
     for step in range(1, config.steps + 1):
         chosen = rng.permutation(len(tasks))[: max(2, math.ceil(config.share * len(tasks)))].tolist()
-        points, targets = _draw(encoder, tasks, inputs, skills, chosen, config, rng)
+        points, targets = _draw(encoder, banks, inputs, skills, chosen, config, rng)
         loss = negative_log_likelihood(kernel, points, targets) + 1e-3 * kernel.lengths.square().mean()
         optimiser.zero_grad()
         loss.backward()
@@ -95,19 +96,19 @@ def train_transfer(
         progress(Progress(step, loss.item(), time.perf_counter() - started, time.process_time() - cpu_started))
         if stop():
             break
-    return TransferPredictor(space, encoder, kernel, _knowledge(encoder, tasks))
+    return TransferPredictor(space, encoder, kernel, _knowledge(encoder, tasks, banks))
 
 
-def standardise(encoder: SetEncoder, tasks: Sequence[Task], rng: np.random.Generator) -> None:
+def _standardise(encoder: SetEncoder, banks: Sequence[Bank], rng: np.random.Generator) -> None:
     """Sets the scale of image features from the tasks, each as important as the others."""
-    drawn = torch.cat([draw_features(task.images, rng).flatten(0, 1)[:100] for task in tasks])
+    drawn = torch.cat([draw_features(bank, rng).flatten(0, 1)[:100] for bank in banks])
     encoder.centre.copy_(drawn.mean(0))
     encoder.scale.copy_(drawn.std(0).clamp_min(1e-3))
 
 
 def _draw(
     encoder: SetEncoder,
-    tasks: Sequence[Task],
+    banks: Sequence[Bank],
     inputs: Sequence[Tensor],
     skills: Sequence[Tensor],
     chosen: Sequence[int],
@@ -119,7 +120,7 @@ def _draw(
     numbers, embeddings, features, targets = [], [], [], []
     for number in chosen:
         kept = torch.from_numpy(rng.permutation(len(skills[number]))[: max(2, round(share * len(skills[number])))])
-        embedding = encoder(draw_features(tasks[number].images, rng))
+        embedding = encoder(draw_features(banks[number], rng))
         numbers.append(torch.full((len(kept),), number))
         embeddings.append(embedding.expand(len(kept), -1))
         features.append(inputs[number][kept])
@@ -127,10 +128,10 @@ def _draw(
     return Points(torch.cat(numbers), torch.cat(embeddings), torch.cat(features)), torch.cat(targets)
 
 
-def _knowledge(encoder: SetEncoder, tasks: Sequence[Task]) -> Knowledge:
+def _knowledge(encoder: SetEncoder, tasks: Sequence[Task], banks: Sequence[Bank]) -> Knowledge:
     return Knowledge(
         names=tuple(task.name for task in tasks),
-        embeddings=torch.stack([embed(encoder, task.images) for task in tasks]),
+        embeddings=torch.stack([embed(encoder, bank) for bank in banks]),
         classes=tuple(task.images.classes for task in tasks),
         tasks=torch.cat([torch.full((len(task.slots),), number) for number, task in enumerate(tasks)]),
         slots=np.concatenate([task.slots for task in tasks]),
