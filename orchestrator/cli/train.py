@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.progress import interrupt, training_progress
+from orchestrator.cli.train_accuracy import accuracy
+from orchestrator.cli.train_dinas import dinas
 
 if TYPE_CHECKING:
     from orchestrator.generate.diffusion_nag.training_set import TrainingSet
@@ -17,11 +19,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 app = typer.Typer(help="Train the models that guide the search.", no_args_is_help=True)
-
-
-@app.callback()
-def _train() -> None:
-    """Keeps `score` a verb of its own while it is the only one."""
+app.command()(accuracy)
+app.command()(dinas)
 
 
 @app.command()

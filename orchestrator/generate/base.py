@@ -12,6 +12,8 @@ from orchestrator.space.base import IntArray, Space
 if TYPE_CHECKING:
     import torch
 
+    from orchestrator.generate.dinas.conditions import Conditions
+
 
 class Utility(Protocol):
     """What a generator maximises: an acquisition function, a predictor, or any score.
@@ -104,12 +106,14 @@ class Request:
         utility: What to maximise; None for unguided generation.
         elites: (`N`, `S`) good architectures so far, best first (e.g. the Pareto front); may be empty.
         seed: All randomness derives from it.
+        conditions: What samples shall be, for generators that are trained on conditions (`dinas`); others ignore it.
     """
 
     count: int
     utility: Utility | None = None
     elites: IntArray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     seed: int = 0
+    conditions: Conditions | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Proposal:
         seconds: Wall time.
         uniqueness: Share of the legal raw samples that differ, before topping up; None where nothing was sampled.
         novelty: Share of those that the generator was not trained on; None where there is no training set to ask.
+        origins: (`B`,) name of the generator that made each architecture, where several did; else empty.
     """
 
     slots: IntArray
@@ -131,6 +136,7 @@ class Proposal:
     seconds: float
     uniqueness: float | None = None
     novelty: float | None = None
+    origins: tuple[str, ...] = ()
 
 
 @runtime_checkable

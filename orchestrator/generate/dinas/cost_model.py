@@ -1,0 +1,72 @@
+"""CostModel: what an architecture uses of a budget, and what every change of it would, from a device's references.
+
+Latency is nearly additive in milliseconds over a space's amounts a(x) (`predict.encodings`), that of the reference
+architectures, too. So a device's prices are taken to be linear in those, and nothing is fitted when a device is given:
+
+    latency(x) = a(x)^T P r,      r: the references' latencies,   P: fitted on many devices before training (`fit`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.generate.dinas.asked import Asked
+from orchestrator.predict.encodings import Encoding
+
+_RIDGE = 1e-4  # of the mean square: references are measured, and amounts that always occur together share a price
+
+
+class CostModel(nn.Module):
+    """Shares of budgets; its weights are fitted in closed form, not trained."""
+
+    prices: Tensor
+
+    def __init__(self, encoding: Encoding, slots: int, width: int, references: int) -> None:
+        """Args:
+        encoding: Of the space.
+        slots: `S`.
+        width: `V`.
+        references: `R`.
+        """
+        super().__init__()
+        self._amounts_of = encoding.costs
+        amounts = self._amounts_of(torch.full((1, slots, width), 1 / width)).shape[-1]
+        self.register_buffer("prices", torch.zeros(amounts, references))
+
+    def fit(self, amounts: Tensor, references_ms: Tensor, latencies_ms: Tensor) -> None:
+        """Ridge regression of the relative error.
+
+        Args:
+            amounts: (`N`, `K`) of some architectures.
+            references_ms: (`D`, `R`) the references' latencies on many devices.
+            latencies_ms: (`D`, `N`) the architectures' latencies on them.
+        """
+        amounts, references_ms, latencies_ms = amounts.double(), references_ms.double(), latencies_ms.double()
+        count, size = self.prices.shape[1], self.prices.numel()
+        gram, moment = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+        for references, latencies in zip(references_ms, latencies_ms, strict=True):
+            relative = amounts / latencies[:, None]
+            gram += torch.kron(relative.T @ relative, torch.outer(references, references))
+            moment += torch.kron(relative.sum(0), references)
+        ridge = _RIDGE * gram.diagonal().mean() * torch.eye(size, dtype=torch.float64)
+        self.prices.copy_(torch.linalg.solve(gram + ridge, moment).unflatten(0, (-1, count)))
+
+    def forward(self, z: Tensor, width: int, asked: Asked) -> tuple[Tensor, Tensor]:
+        """(`B`, `K`) share of each budget that (`B`, `S`) slots use, and (`B`, `K`, `S`, `V`) that after each change.
+
+        The amounts are multilinear in the slots, so their slope at an architecture is what a change of one slot adds.
+        Budgets that are not asked are not used.
+        """
+        vertices = torch.nn.functional.one_hot(z, width).to(asked.budgets.dtype).requires_grad_()
+        # In units of the budget: 1 is where an architecture stops being within it.
+        references = (asked.references - asked.budgets[..., None]).exp() * asked.budget_asked[..., None]
+        with torch.enable_grad():
+            used = torch.einsum("ba,ar,bkr->bk", self._amounts_of(vertices), self.prices, references)
+            slopes = [
+                torch.autograd.grad(column.sum(), vertices, retain_graph=True)[0] for column in used.unbind(dim=1)
+            ]
+        slope = torch.stack(slopes, dim=1)
+        here = slope.gather(-1, z[:, None, :, None].expand(-1, slope.shape[1], -1, -1))
+        used = used.detach()
+        return used, used[..., None, None] + slope - here
