@@ -361,7 +361,6 @@ def _cross_check(config: Config) -> list[Problem]:
 def _space_problems(config: Config, space: Space) -> list[Problem]:
     """What is wrong with the networks, the generator, and an objective that knows one space only."""
     problems: list[Problem] = []
-    problems += config.accuracy.problems(space)
     second = [min(1, len(choices) - 1) for choices in space.choices]  # of NAS-Bench-201 the first computes a constant
     try:
         space.network(space.architecture(second), config.space.network_options())
@@ -369,6 +368,7 @@ def _space_problems(config: Config, space: Space) -> list[Problem]:
         problems.extend(error.problems)
     except ValueError as error:
         problems.append(Problem("space.input", list(config.space.input), str(error)))
+    problems += [] if problems else config.accuracy.problems(space, config.space.network_options())
     try:
         config.generator.make(space)
     except ConfigError as error:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from orchestrator.errors import Problem
-from orchestrator.space.base import Space
+from orchestrator.errors import ConfigError, DataError, Problem
+from orchestrator.space.base import NetworkOptions, Space
 from orchestrator.space.mobilenetv3 import MobileNetV3
 
 ProxyName = Literal["jacobian_macs", "meco", "zico"]
@@ -20,8 +20,8 @@ class _Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def problems(self, space: Space) -> list[Problem]:
-        """Why the objective cannot serve this space; most serve all."""
+    def problems(self, space: Space, network: NetworkOptions) -> list[Problem]:
+        """Why the objective cannot serve this space with these networks, which are right; most serve all."""
         return []
 
 
@@ -90,11 +90,24 @@ class OfaPredictorConfig(_Config):
     kind: Literal["ofa_predictor"] = "ofa_predictor"
     weights: Path
 
-    def problems(self, space: Space) -> list[Problem]:
-        """It reads OFA's dictionaries, which only this space has."""
-        if isinstance(space, MobileNetV3):
+    def problems(self, space: Space, network: NetworkOptions) -> list[Problem]:
+        """It reads OFA's dictionaries, which only one space has, and knows some square inputs."""
+        if not isinstance(space, MobileNetV3):
+            return [Problem("accuracy.kind", self.kind, f"another kind: this one knows mobilenetv3, not {space.name}")]
+        _, height, width, _ = network.input_shape
+        if height != width and not space.resolutions:
+            return [Problem("space.input", list(network.input_shape), "height = width: the predictor knows one size")]
+        if not self.weights.exists():  # told beside all other paths
             return []
-        return [Problem("accuracy.kind", self.kind, f"another kind: this one knows mobilenetv3, not {space.name}")]
+        from orchestrator.predict.ofa_accuracy import OfaAccuracy
+
+        try:
+            OfaAccuracy(self.weights, space, resolution=height)
+        except ConfigError as error:
+            return list(error.problems)
+        except DataError as error:
+            return [Problem("accuracy.weights", str(self.weights), f"{error.message}; {error.hint}")]
+        return []
 
 
 class ProxyConfig(_Config):

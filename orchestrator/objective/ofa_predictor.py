@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.errors import ConfigError
 from orchestrator.objective.base import AccuracyJob, AccuracyResult
 from orchestrator.objective.config import OfaPredictorConfig
 from orchestrator.predict.ofa_accuracy import OfaAccuracy
@@ -30,17 +30,13 @@ class OfaPredictorObjective:
         network: Its input gives the resolution, where the space does not search it.
 
         Raises:
-            ConfigError: Another space, or an input that the predictor does not know.
-            DataError: The file holds no such predictor.
+            ConfigError: Another space, an input that the predictor does not know, or a file that is no predictor.
+            DataError: There is no such file.
         """
-        if problems := config.problems(space):
+        if problems := config.problems(space, network):
             raise ConfigError("accuracy", problems)
         assert isinstance(space, MobileNetV3)
-        _, height, width, _ = network.input_shape
-        if height != width and not space.resolutions:
-            allowed = "a square input: the predictor knows one resolution"
-            raise ConfigError("accuracy", [Problem("space.input", list(network.input_shape), allowed)])
-        self._accuracy = OfaAccuracy(config.weights, space, resolution=height)
+        self._accuracy = OfaAccuracy(config.weights, space, resolution=network.input_shape[1])
 
     def evaluate(self, job: AccuracyJob) -> AccuracyResult:
         """The prediction."""

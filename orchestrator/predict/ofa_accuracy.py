@@ -44,7 +44,8 @@ class OfaAccuracy:
         """
         wanted = space.resolutions or (resolution,)
         if unknown := [each for each in wanted if not _RESOLUTIONS[0] <= each <= _RESOLUTIONS[-1] + 15]:
-            raise ConfigError("ofa_predictor", [Problem("resolution", unknown, "112 to 224, in steps of 16")])
+            field = "space.resolutions" if space.resolutions else "space.input"
+            raise ConfigError("OFA's predictor", [Problem(field, unknown, "112 to 224, in steps of 16")])
         self._layers = _read(path)
         self._space = space
         known = torch.zeros(len(wanted), 8, dtype=torch.float64)

@@ -10,6 +10,8 @@ import yaml
 
 from orchestrator.campaign.config import Config, load_config, parse_config, require_same_campaign
 from orchestrator.errors import ConfigError, NagError
+from tests.orchestrator.predict.block_tables import block_latencies, write_block_table
+from tests.orchestrator.predict.test_ofa_accuracy import write_predictor
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -105,6 +107,22 @@ def test_every_wrong_field_is_named_at_once(tmp_path: Path) -> None:
 )
 def test_one_wrong_thing_is_named(changes: dict[str, Any], field: str) -> None:
     assert field in problems(**changes)
+
+
+def test_the_benchmark_on_mobilenetv3_needs_nothing_but_its_data(tmp_path: Path) -> None:
+    path = ROOT / "configs" / "benchmark" / "mobilenetv3_note10.yaml"
+    with pytest.raises(ConfigError, match=r"accuracy\.weights: got 'nothing'"):
+        load_config(path)
+    weights = write_predictor(tmp_path / "weights.npz")
+    table = write_block_table(tmp_path / "lut.csv", block_latencies(width=1.2, resolutions=(224,), classes=1000))
+    given = [f"accuracy.weights={weights}", f"devices.0.path={table}"]
+    assert load_config(path, given).parsed_goal().metrics == ("accuracy", "latency_ms[note10]")
+    with pytest.raises(ConfigError) as caught:  # a wrong file is told before anything runs
+        load_config(path, [f"accuracy.weights={table}", given[1]])
+    assert [problem.field for problem in caught.value.problems] == ["accuracy.weights"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [*given, "space.input=[1, 64, 64, 3]"])
+    assert "space.input" in [problem.field for problem in caught.value.problems]
 
 
 def test_a_missing_table_is_told_before_anything_runs(tmp_path: Path) -> None:
