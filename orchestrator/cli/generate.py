@@ -64,13 +64,13 @@ def generate(
     from orchestrator.generate.base import Request
     from orchestrator.generate.guides import make_budget, make_score, make_utility, predictions
     from orchestrator.generate.registry import make_generator
-    from orchestrator.space.registry import make_space
+    from orchestrator.space.registry import parse_space
 
     if (latency_budget is None) != (device is None):
         raise ConfigError(
             "nag generate", [Problem("--latency-budget/--device", (latency_budget, device), "both or neither")]
         )
-    chosen = make_space(space)
+    chosen = parse_space(space)
     options = {"kind": method, **_settings(settings or ())}
     if checkpoint is not None:
         options["checkpoint"] = checkpoint

@@ -58,12 +58,12 @@ def score(
     from orchestrator.generate.diffusion_nag.generator import DiffusionNAG
     from orchestrator.generate.diffusion_nag.train import TrainConfig, train_score
     from orchestrator.generate.training import state_file
-    from orchestrator.space.registry import make_space
+    from orchestrator.space.registry import parse_space
 
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         allowed = "cpu or cuda" if torch.cuda.is_available() else "cpu (this torch sees no CUDA device)"
         raise ConfigError("nag train score", [Problem("--device", device, allowed)])
-    chosen = make_space(space)
+    chosen = parse_space(space)
     slots, described, weights = _training_set(chosen, architectures, holdout, draws, seed)
     target = out or Path(f"{chosen.name}.safetensors")
     config = TrainConfig(steps=steps, batch=batch, seed=seed, save_every=save_every)
@@ -74,7 +74,7 @@ def score(
         reached = train_score(
             chosen, slots, described, config, target,
             weights=weights, resume=resume, device=device, progress=show, stop=stopped,
-            provenance={"command": _command(chosen.name, steps, batch, seed, holdout, architectures)},
+            provenance={"command": _command(space, steps, batch, seed, holdout, architectures)},
         )  # fmt: skip
     if reached.step < steps:
         print(f"stopped at step {reached.step}: the same command with --resume goes on", file=sys.stderr)
