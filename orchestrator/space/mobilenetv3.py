@@ -106,17 +106,24 @@ class MobileNetV3:
     def from_ofa(self, values: Mapping[str, Any]) -> Architecture:
         """The architecture of one of OFA's dictionaries: `ks` and `e` of 20 blocks, `d` of 5 stages, perhaps `r`.
 
+        What stands where a block is inactive does not matter (OFA's predictor writes 0), nor does `r` where the
+        resolution is not searched.
+
         Raises:
             IllegalArchitecture: Something is missing or no choice of this space.
         """
         try:
             kernels, expansions, depths = ([int(value) for value in values[key]] for key in ("ks", "e", "d"))
-            blocks = [BLOCK_CHOICES.index(pair) for pair in zip(kernels, expansions, strict=True)]
-            slots = [DEPTHS.index(depth) for depth in depths] + blocks
+            if (len(kernels), len(expansions), len(depths)) != (STAGES * POSITIONS, STAGES * POSITIONS, STAGES):
+                raise ValueError("wrong lengths")
+            slots = [DEPTHS.index(depth) for depth in depths]
+            for index, pair in enumerate(zip(kernels, expansions, strict=True)):
+                active = index % POSITIONS < depths[index // POSITIONS]
+                slots.append(BLOCK_CHOICES.index(pair) if active else 0)
             resolution = values.get("r")
             if isinstance(resolution, (list, tuple)):  # OFA writes [224]
                 (resolution,) = resolution
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise IllegalArchitecture(
                 f"{str(values)[:80]} is no OFA MobileNetV3 dictionary ({error})",
                 f"ks out of {KERNELS} and e out of {EXPANSIONS}, 20 of each; d out of {DEPTHS}, 5 of them",
