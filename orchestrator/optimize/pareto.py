@@ -13,11 +13,16 @@ def pareto_mask(points: FloatArray) -> BoolArray:
     Points are taken by falling first coordinate, ties by the next: only points before it can dominate a point, and of
     those it suffices to ask the ones that nothing dominates. Time and memory grow with the front, not with `N` squared.
     """
-    different, which = np.unique(points, axis=0, return_inverse=True)
+    different, which = np.unique(points, axis=0, return_inverse=True)  # sorted upwards
     kept = np.zeros(len(different), dtype=bool)
+    if points.shape[1] == 2:  # the second coordinate must exceed all those before it
+        second = different[::-1, 1]
+        before = np.maximum.accumulate(np.concatenate([[-np.inf], second[:-1]]))[: len(second)]
+        kept[::-1] = second > before
+        return np.asarray(kept[which.reshape(-1)])
     front = np.empty_like(different)
     size = 0
-    for row in range(len(different) - 1, -1, -1):  # `unique` sorts upwards
+    for row in range(len(different) - 1, -1, -1):
         point = different[row]
         if not (front[:size] >= point).all(axis=1).any():
             kept[row] = True
