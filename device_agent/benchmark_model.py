@@ -99,9 +99,12 @@ def command(
             of the loader and of the DSP.
 
     Raises:
-        WrongRequest: The plan cannot be run: unknown delegate, or more threads than processors to run them on.
+        WrongRequest: The plan cannot be run: unknown delegate, another clock than the wall's, or more threads than
+            processors to run them on.
     """
     kind, library = split_delegate(plan.delegate)
+    if plan.clock != "wall":
+        raise WrongRequest(f"no clock {plan.clock!r} on phones", hint="only the host has one")
     if plan.affinity and plan.threads > len(set(plan.affinity)):
         raise WrongRequest(
             f"{plan.threads} threads on {len(set(plan.affinity))} processors",

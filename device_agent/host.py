@@ -181,6 +181,7 @@ class HostDevice:
             status="rejected" if reason else "ok",
             reason=reason,
             conditions={
+                "clock": plan.clock,
                 "threads": report["threads"],
                 "threads_seen": report["threads_seen"],
                 "affinity": report["affinity"],
@@ -240,6 +241,7 @@ class HostDevice:
             f"--warmup_runs={plan.warmup_runs}",
             f"--warmup_min_secs={plan.warmup_seconds}",
             f"--use_xnnpack={_XNNPACK[plan.delegate]}",
+            f"--cpu_clock={str(plan.clock == 'cpu').lower()}",
             f"--affinity={','.join(map(str, affinity))}",
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from profiling.records import Record
 
@@ -22,6 +23,8 @@ class MeasurementPlan(Record):
         affinity: Logical CPUs the process is pinned to; empty: the device's own choice.
         delegate: `cpu` (XNNPACK), `none` (built-in kernels), and on phones `gpu`, `nnapi`, `external:PATH`.
         deadline_s: Hard limit for one block's process, start-up included.
+        clock: `wall`; or `cpu`, the time that the one thread had a CPU, for a host that shares its CPUs with other
+            programs: what an inference takes without waiting for them, though not without their traces in the caches.
     """
 
     min_blocks: int = 3
@@ -36,6 +39,7 @@ class MeasurementPlan(Record):
     affinity: tuple[int, ...] = ()
     delegate: str = "cpu"
     deadline_s: float = 60.0
+    clock: Literal["wall", "cpu"] = "wall"
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_blocks <= self.max_blocks:
@@ -44,3 +48,5 @@ class MeasurementPlan(Record):
             raise ValueError(f"target_half_width is a fraction between 0 and 1, got {self.target_half_width}")
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
+        if self.clock == "cpu" and self.threads > 1:
+            raise ValueError(f"the CPU clock is that of one thread, got {self.threads}")

@@ -49,6 +49,9 @@ def build(
     delegate: Annotated[
         str, typer.Option(help="cpu (XNNPACK), none (built-in kernels); on phones also gpu, nnapi, external:PATH.")
     ] = "cpu",
+    clock: Annotated[
+        str, typer.Option(help="wall; or cpu, on a host that other programs use as well: time on the CPU, one thread.")
+    ] = "wall",
     runner: Annotated[
         Path | None, typer.Option(help="benchmark_model to use on the phone instead of the one that was added.")
     ] = None,
@@ -86,6 +89,8 @@ def build(
     least_most = _numbers(blocks)
     if len(least_most) != 2 or not 1 <= least_most[0] <= least_most[1]:
         problems.append(Problem("--blocks", blocks, "MIN,MAX with 1 <= MIN <= MAX"))
+    if clock not in ("wall", "cpu") or (clock == "cpu" and (device != "host" or threads > 1)):
+        problems.append(Problem("--clock", clock, "wall; or cpu, with --device host and --threads 1"))
     journal = out.with_suffix(".journal.sqlite")
     if not resume and (found := next((file for file in (journal, out) if file.exists()), None)):
         problems.append(Problem("--out", str(found), "a new file, or --resume to go on with this one"))
@@ -96,7 +101,7 @@ def build(
     plan = replace(
         DEFAULT_PLAN,
         min_blocks=least_most[0], max_blocks=least_most[1], target_half_width=target,
-        block_seconds=block_seconds, threads=threads, delegate=delegate,
+        block_seconds=block_seconds, threads=threads, delegate=delegate, clock="cpu" if clock == "cpu" else "wall",
     )  # fmt: skip
     request = BuildRequest(networks, validate, plan, seed)
     with open_device(device, runner=runner, adb_port=adb_port) as opened:

@@ -107,6 +107,6 @@ def _scope(info: DeviceInfo, request: BuildRequest) -> str:
     """What blocks must have in common to make one table."""
     target, plan = request.target, request.plan
     return (
-        f"width {target.width:g}, {target.classes} classes, {plan.threads} threads, delegate {plan.delegate}, on "
-        f"{info.model or info.name} ({info.runtime}, epoch {info.epoch})"
+        f"width {target.width:g}, {target.classes} classes, {plan.threads} threads, delegate {plan.delegate}, "
+        f"{plan.clock} clock, on {info.model or info.name} ({info.runtime}, epoch {info.epoch})"
     )

@@ -126,6 +126,11 @@ def test_unknown_delegates_are_the_users_mistake(delegate: str) -> None:
         command("b", "m", replace(PLAN, delegate=delegate))
 
 
+def test_the_clock_of_the_cpu_is_refused() -> None:
+    with pytest.raises(WrongRequest, match="no clock 'cpu' on phones"):
+        command("runner", "model", replace(PLAN, clock="cpu"))
+
+
 def test_more_threads_than_processors_are_refused() -> None:
     with pytest.raises(WrongRequest, match="3 threads on 2 processors"):
         command("b", "m", MeasurementPlan(threads=3, affinity=(6, 7, 7)))

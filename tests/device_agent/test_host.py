@@ -99,6 +99,14 @@ def test_more_work_takes_longer(host: HostDevice) -> None:
     assert large > 3 * small
 
 
+def test_the_clock_of_the_cpu(host: HostDevice, artifact: Artifact) -> None:
+    block = host.run_block(artifact, replace(PLAN, clock="cpu"), 0)
+    assert block.value_ms > 0
+    assert block.conditions["clock"] == "cpu"
+    with pytest.raises(ValueError, match="one thread"):
+        replace(PLAN, clock="cpu", threads=2)
+
+
 def test_xnnpack_and_built_in_kernels(host: HostDevice, artifact: Artifact) -> None:
     assert host.run_block(artifact, replace(PLAN, delegate="none"), 0).value_ms > 0
     with pytest.raises(WrongRequest, match="no delegate 'gpu'") as caught:

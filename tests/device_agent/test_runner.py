@@ -96,6 +96,11 @@ def test_number_of_runs_is_a_minimum(model: Path, tmp_path: Path) -> None:
     assert len(report["durations_ns"]) == 7
 
 
+def test_time_on_the_cpu_leaves_out_what_others_had(model: Path, tmp_path: Path) -> None:
+    _, report = run_reported(tmp_path, f"--graph={model}", "--num_runs=50", "--cpu_clock=true", "--num_threads=1")
+    assert 0 < sum(report["durations_ns"]) <= report["cpu_ns"]
+
+
 def test_delay_between_runs_is_not_timed(model: Path, tmp_path: Path) -> None:
     _, report = run_reported(tmp_path, f"--graph={model}", *QUICK, "--run_delay=0.05")
     assert report["wall_ns"] >= 5 * 0.05e9

@@ -125,10 +125,10 @@ def test_a_device_that_goes_is_exit_code_3(nag: Nag) -> None:
 def test_every_wrong_option_is_named_before_the_device_is_opened(nag: Nag) -> None:
     done = nag(
         "lut", "build", "--space", "nasbench201", "--device", "table:a:b", "--resolution", "8,x", "--blocks", "3",
-        "--validate", "5", "--out", "phone.txt",
+        "--validate", "5", "--out", "phone.txt", "--clock", "cpu", "--threads", "2",
     )  # fmt: skip
     assert done.returncode == 2
-    for option in ("--space", "--device", "--resolution", "--blocks", "--validate", "--out"):
+    for option in ("--space", "--device", "--resolution", "--blocks", "--validate", "--clock", "--out"):
         assert f"{option}: got" in done.stderr
 
 
