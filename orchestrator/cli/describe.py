@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,9 @@ def describe(
         list[str] | None,
         typer.Option("--option", metavar="NAME=NUMBER", help="A size of the networks, e.g. channels=16 or width=1.2."),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the .tflite here, with random weights, for nag measure.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Layers, parameters, multiply-adds and the compiled artifact of an architecture."""
@@ -47,6 +51,8 @@ def describe(
     architecture = chosen.parse(arch)
     network = chosen.network(architecture, _options(chosen, input_shape, classes, option or []))
     artifact = emit(network, random_weights(network))
+    if out is not None:
+        _write(out, artifact)
     layers: list[dict[str, Any]] = [
         {
             "name": layer.name,
@@ -110,6 +116,18 @@ def _options(space: Space, input_shape: str | None, classes: int | None, sizes: 
             "nag describe", [Problem("--input/--option", (input_shape, list(sizes)), "H,W,C and NAME=NUMBER")]
         ) from error
     return NetworkOptions((batch, height, width, channels), usual.classes if classes is None else classes, options)
+
+
+def _write(path: Path, artifact: bytes) -> None:
+    """Raises NagError."""
+    from orchestrator.errors import NagError
+
+    try:
+        path.write_bytes(artifact)
+    except OSError as error:
+        raise NagError(
+            f"{path}: cannot be written: {error.strerror}", "give --out a file in a folder of yours"
+        ) from error
 
 
 def _number(text: str) -> int | float:

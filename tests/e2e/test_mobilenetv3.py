@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -31,10 +32,12 @@ def test_a_campaign_that_searches_the_resolution_too(tmp_path: Path) -> None:
     assert status["best"]["architecture"].endswith(("@32", "@48"))
 
 
-def test_describe_reads_and_prints_ofas_dictionary() -> None:
-    done = nag("describe", "--space", "mobilenetv3:resolutions=160,192,224", "--arch", json.dumps(OFA), "--json")
+def test_describe_reads_and_prints_ofas_dictionary(tmp_path: Path) -> None:
+    space, artifact = "mobilenetv3:resolutions=160,192,224", tmp_path / "network.tflite"
+    done = nag("describe", "--space", space, "--arch", json.dumps(OFA), "--out", artifact, "--json")
     assert done.returncode == 0, done.stderr
     values = json.loads(done.stdout)
+    assert hashlib.sha256(artifact.read_bytes()).hexdigest() == values["artifact_sha256"]
     active = [block for stage, depth in enumerate(OFA["d"]) for block in range(4 * stage, 4 * stage + depth)]
     assert values["ofa"]["d"] == OFA["d"]
     assert values["ofa"]["r"] == 192
@@ -48,6 +51,11 @@ def test_describe_reads_and_prints_ofas_dictionary() -> None:
     assert wider.returncode == 0, wider.stderr
     assert '"ks"' in wider.stdout
 
-    wrong = nag("describe", "--space", "mobilenetv3:resolutions=16", "--arch", json.dumps(OFA))
-    assert wrong.returncode == 2
-    assert "32 to 1024" in wrong.stderr
+    for wrong, told in (
+        (("--space", "mobilenetv3:resolutions=16"), "32 to 1024"),
+        (("--space", "mobilenetv3", "--option", "width=wide"), "NAME=NUMBER"),
+        (("--space", "mobilenetv3", "--out", tmp_path / "no" / "such.tflite"), "cannot be written"),
+    ):
+        refused = nag("describe", "--arch", json.dumps(OFA), *wrong)
+        assert refused.returncode == 2
+        assert told in refused.stderr
