@@ -71,12 +71,14 @@ PEERS = (
         {"kind": "regularized_evolution", "population": 100, "tournament": 25, "brood": 1},
     ),
 )
+ABLATIONS = (Method("diffusion_evolution, no diffusion", {"kind": "diffusion_evolution", "diffusion_share": 0.0}),)
 _COVERED = ("random",)  # by a peer
 
 
 def all_methods() -> list[Method]:
-    """The peers, and every kind of generator that there is with its default options."""
-    return [*PEERS, *(Method(kind, {"kind": kind}) for kind in generator_kinds() if kind not in _COVERED)]
+    """The peers, every kind of generator that there is with its default options, and what a part of one adds."""
+    kinds = (Method(kind, {"kind": kind}) for kind in generator_kinds() if kind not in _COVERED)
+    return [*PEERS, *kinds, *ABLATIONS]
 
 
 def parse_method(text: str) -> Method:

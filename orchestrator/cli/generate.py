@@ -22,8 +22,10 @@ def generate(
     method: Annotated[
         str,
         typer.Option(
-            help="A generator's kind, e.g. diffusion_nag, diffusion_evolution, regularized_evolution, local_search, "
-            "ednag, dinas or random, or one that another package adds."
+            metavar="KIND|KIND:SHARE,KIND:SHARE,...",
+            help="A generator's kind: diffusion_nag, diffusion_evolution, dinas, ednag, local_search, random, "
+            "regularized_evolution, or one that another package adds; or several with their shares, e.g. "
+            "diffusion_nag:0.7,random:0.3.",
         ),
     ] = "diffusion_nag",
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=1_000_000, help="Architectures wanted.")] = 256,
@@ -47,6 +49,16 @@ def generate(
             "network's blocks out of a table of blocks.",
         ),
     ] = None,
+    accuracy_quantile: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=0.999,
+            metavar="SHARE",
+            help="Be better than this share of what keeps the budget, e.g. 0.95; for dinas, which is trained on "
+            "conditions and needs no --guide.",
+        ),
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="A network of your own, of a method that has one.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -62,7 +74,7 @@ def generate(
 
     from orchestrator.errors import ConfigError, Problem
     from orchestrator.generate.base import Request
-    from orchestrator.generate.guides import make_budget, make_score, make_utility, predictions
+    from orchestrator.generate.guides import make_budget, make_conditions, make_score, make_utility, predictions
     from orchestrator.generate.registry import make_generator
     from orchestrator.space.registry import parse_space
 
@@ -71,18 +83,16 @@ def generate(
             "nag generate", [Problem("--latency-budget/--device", (latency_budget, device), "both or neither")]
         )
     chosen = parse_space(space)
-    options = {"kind": method, **_settings(settings or ())}
-    if checkpoint is not None:
-        options["checkpoint"] = checkpoint
-    generator = make_generator(options, chosen)
+    generator = make_generator(_configuration(method, settings or (), checkpoint), chosen)
     if guide or device:
         print("reading and fitting predictors", file=sys.stderr)
     scores = {text: make_score(chosen, text, seed=seed) for text in guide or ()}
     budget = None
     if device is not None and latency_budget is not None:
         budget = make_budget(chosen, device, latency_budget, seed=seed)
-    utility = make_utility(chosen, list(scores.values()), budget) if scores or budget else None
-    proposal = generator.propose(Request(count, utility, seed=seed))
+    conditions = make_conditions(generator, budget, accuracy_quantile)
+    utility = make_utility(chosen, list(scores.values()), budget) if scores or (budget and not conditions) else None
+    proposal = generator.propose(Request(count, utility, seed=seed, conditions=conditions))
 
     texts = [chosen.architecture(row).text for row in proposal.slots]
     summary = {
@@ -101,7 +111,8 @@ def generate(
     if as_json:
         named = scores | ({"latency_ms": budget.latency_ms} if budget else {})
         predicted = predictions(chosen, named, proposal.slots)
-        print(json.dumps({"architectures": texts, "predicted": predicted, "summary": summary}, indent=2))
+        origins = {"origins": proposal.origins} if proposal.origins else {}
+        print(json.dumps({"architectures": texts, "predicted": predicted, **origins, "summary": summary}, indent=2))
     else:
         print("\n".join(texts))
         for name, value in summary.items():
@@ -127,6 +138,27 @@ def _kept(budget: Budget, space: Space, proposal: Proposal, texts: Sequence[str]
         "fastest": texts[fastest],
         "fastest_latency_ms": float(known_ms[fastest]),
     }
+
+
+def _configuration(method: str, settings: Sequence[str], checkpoint: Path | None) -> dict[str, Any]:
+    """What the options say about the generator, as in a campaign's file. Raises ConfigError."""
+    from orchestrator.errors import ConfigError, Problem
+
+    if not any(sign in method for sign in ":,"):
+        own = {} if checkpoint is None else {"checkpoint": checkpoint}
+        return {"kind": method, **_settings(settings), **own}
+    if settings or checkpoint is not None:
+        allowed = "with a single method; options of a mixture's parts belong into a campaign's file"
+        raise ConfigError("nag generate", [Problem("--set/--checkpoint", (*settings, checkpoint), allowed)])
+    parts: list[dict[str, Any]] = []
+    for part in method.split(","):
+        kind, _, share = part.partition(":")
+        try:
+            parts.append({"kind": kind.strip(), "share": float(share)})
+        except ValueError:
+            allowed = "KIND or KIND:SHARE,KIND:SHARE,..., e.g. diffusion_nag:0.7,random:0.3"
+            raise ConfigError("nag generate", [Problem("--method", method, allowed)]) from None
+    return {"kind": "mixture", "parts": parts}
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.generate.base import Utility
+from orchestrator.generate.base import Generator, Utility
 from orchestrator.generate.budget import Prediction, WeightedSum, budget_utility, spread
 from orchestrator.generate.pool import score
 from orchestrator.generate.table_guide import TablePrediction, fit_latency, fit_score
 from orchestrator.space.base import FloatArray, IntArray, Space
 from orchestrator.space.mobilenetv3 import MobileNetV3
 
-SCORES = "FILE:COLUMN or ofa:FILE.npz"
+if TYPE_CHECKING:
+    from orchestrator.generate.dinas.conditions import Conditions
+
 DEVICES = "table:FILE:COLUMN or lut:FILE[@WIDTH]"
 
 
@@ -100,6 +104,32 @@ def make_utility(space: Space, scores: Sequence[Utility], budget: Budget | None 
     """
     total = WeightedSum([(each, spread(space, each)) for each in scores])
     return budget_utility(space, total, budget.latency_ms, budget.budget_ms) if budget else total
+
+
+def make_conditions(generator: Generator, budget: Budget | None, accuracy_quantile: float | None) -> Conditions | None:
+    """What is asked of a generator that is trained on conditions; None where it is not, or nothing is asked.
+
+    Args:
+        generator: To be asked.
+        budget: What must be kept; the device is described by its latencies of the generator's reference architectures.
+        accuracy_quantile: In [0, 1): be better than this share of what keeps the budget.
+
+    Raises:
+        ConfigError: An accuracy is asked of a generator that knows of none.
+    """
+    from orchestrator.generate.dinas.conditions import Conditions, DeviceBudget
+    from orchestrator.generate.dinas.generator import DiNAS
+
+    if not isinstance(generator, DiNAS):
+        if accuracy_quantile is not None:
+            allowed = f"with {DiNAS.name}, which is trained on conditions; {generator.name} maximises a --guide"
+            raise ConfigError("nag generate", [Problem("--accuracy-quantile", accuracy_quantile, allowed)])
+        return None
+    if budget is None:
+        return None if accuracy_quantile is None else Conditions.of(accuracy_quantile)
+    known_ms = partial(budget.known_ms, space=generator.space)
+    asked = DeviceBudget.on(known_ms, budget.budget_ms, generator.references, budget.device)
+    return Conditions.of(accuracy_quantile, [asked])
 
 
 def predictions(space: Space, scores: Mapping[str, Prediction], slots: IntArray) -> dict[str, list[float]]:

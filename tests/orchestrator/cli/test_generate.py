@@ -114,6 +114,18 @@ def test_a_budget_that_nothing_meets_is_admitted(nag: Nag, table: Path) -> None:
     assert f"{summary['fastest']} at {summary['fastest_latency_ms']:.4g} ms" in done.stderr
 
 
+def test_a_mixture_says_who_made_what(nag: Nag, table: Path) -> None:
+    done = nag(
+        "generate", "--space", "nasbench201", "--method", "diffusion_nag:0.75,random:0.25", "-n", "16",
+        "--guide", f"{table}:accuracy", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert len(set(printed["architectures"])) == 16
+    assert printed["origins"].count("diffusion_nag") >= 12
+    assert printed["summary"]["method"] == "diffusion_nag+random"
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="the OFA predictor and the Note10 table (shared/data) are not here")
 @pytest.mark.parametrize(("budget", "kept"), [("35", 8), ("5", 0)])
 def test_on_mobilenetv3_predictor_and_block_table_guide(nag: Nag, budget: str, kept: int) -> None:
@@ -144,6 +156,10 @@ def test_on_mobilenetv3_predictor_and_block_table_guide(nag: Nag, budget: str, k
         (["--guide", "ofa:absent.npz"], "this is for mobilenetv3"),
         (["--space", "mobilenetv3", "--guide", "ofa:absent.npz"], "absent.npz: cannot be read"),
         (["--set", "steps"], "OPTION=VALUE"),
+        (["--method", "diffusion_nag:much,random:0.3"], "KIND:SHARE"),
+        (["--method", "diffusion_nag:0.7,divination:0.3"], "kind: got 'divination'"),
+        (["--method", "random:1,diffusion_nag:1", "--set", "steps=3"], "with a single method"),
+        (["--accuracy-quantile", "0.9"], "with dinas"),
         (["--set", "stepz=3"], "generator.stepz: got 3"),
         (["--set", "steps=many"], "generator.steps: got 'many'"),
         (["--guide", "absent.csv:accuracy"], "absent.csv"),

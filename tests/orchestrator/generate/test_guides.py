@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ import torch
 
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.generate.budget import BudgetUtility
-from orchestrator.generate.guides import make_budget, make_score, make_utility
+from orchestrator.generate.dinas.generator import DiNAS
+from orchestrator.generate.dinas.train import train_dinas
+from orchestrator.generate.guides import make_budget, make_conditions, make_score, make_utility
 from orchestrator.generate.pool import score
+from orchestrator.generate.random import RandomGenerator
 from orchestrator.generate.table_guide import fit_latency
 from orchestrator.space.base import one_hot
 from orchestrator.space.nasbench201 import NASBench201
+from tests.orchestrator.generate.dinas import small
 
 SPACE = NASBench201()
 LISTED = np.unique(SPACE.sample(80, np.random.default_rng(0)), axis=0)
@@ -102,3 +107,27 @@ def test_latencies_are_positive(table: Path) -> None:
     table.write_text(table.read_text().replace(",2.5", ",0"))
     with pytest.raises(DataError, match="a number > 0"):
         make_budget(SPACE, f"table:{table}:latency", 3.0)
+
+
+def test_a_budget_is_a_condition_where_a_generator_is_trained_on_conditions(table: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "untrained.safetensors"
+    train_dinas(SPACE, small.LABELS, small.POPULATION, replace(small.CONFIG, steps=2), checkpoint)
+    dinas = DiNAS(SPACE, checkpoint=checkpoint)
+    budget = make_budget(SPACE, f"table:{table}:latency", 3.0)
+    conditions = make_conditions(dinas, budget, 0.9)
+    assert conditions is not None
+    (target,) = conditions.targets
+    assert target.accuracy_quantile == 0.9
+    (asked,) = target.budgets
+    assert asked.latency_ms == 3.0
+    assert asked.device == f"table:{table}:latency"
+    assert asked.references_ms == tuple(budget.known_ms(dinas.references, SPACE))
+    assert make_conditions(dinas, None, None) is None
+
+
+def test_other_generators_take_no_conditions(table: Path) -> None:
+    random = RandomGenerator(SPACE)
+    budget = make_budget(SPACE, f"table:{table}:latency", 3.0)
+    assert make_conditions(random, budget, None) is None
+    with pytest.raises(ConfigError, match="with dinas, which is trained on conditions"):
+        make_conditions(random, budget, 0.9)
