@@ -16,7 +16,7 @@ import numpy as np
 from yardstick import DATA
 
 from orchestrator.generate.base import Utility
-from orchestrator.generate.budget import budget_utility
+from orchestrator.generate.guides import Budget, make_utility
 from orchestrator.generate.table_guide import fit_latency, fit_score
 from orchestrator.predict.block_table import BlockTable
 from orchestrator.predict.ofa_accuracy import OfaAccuracy
@@ -40,15 +40,15 @@ class Task:
 
     Attributes:
         space: Where.
-        utility: The predictor within the budget; all that a generator is given.
-        budget_ms: The budget.
+        utility: The predictor within the budget: what a generator is given.
+        budget: The same budget, for a generator that takes it as a condition.
         accuracy: (`B`,) true percent of (`B`, `S`) architectures.
         latency_ms: (`B`,) true milliseconds.
     """
 
     space: Space
     utility: Utility
-    budget_ms: float
+    budget: Budget
     accuracy: Truth
     latency_ms: Truth
 
@@ -63,8 +63,8 @@ def _mobilenetv3(budget_ms: float, data: Path) -> Task:
     space = MobileNetV3()
     accuracy = OfaAccuracy(data / "ofa_acc_predictor_weights.npz", space)
     latency_ms = BlockTable.read(data / "ofa_note10_latency_lut.csv.gz", space, width=WIDTH)
-    utility = budget_utility(space, accuracy, latency_ms, budget_ms)
-    return Task(space, utility, budget_ms, accuracy.of, latency_ms.of)
+    budget = Budget("Note10", latency_ms, budget_ms)
+    return Task(space, make_utility(space, [accuracy], budget), budget, accuracy.of, latency_ms.of)
 
 
 @cache
@@ -73,8 +73,10 @@ def _nasbench201(budget_ms: float, seed: int, data: Path) -> Task:
     tables = data / "nb201_accuracy.parquet", data / "nb201_latency.parquet"
     score = fit_score(space, f"{tables[0]}:{ACCURACY}", rows=FITTED_ON, seed=seed)
     latency_ms = fit_latency(space, f"{tables[1]}:{DEVICE}", rows=FITTED_ON, seed=seed)
-    utility = budget_utility(space, score, latency_ms, budget_ms)
-    return Task(space, utility, budget_ms, _column(tables[0], ACCURACY), _column(tables[1], DEVICE))
+    budget = Budget(DEVICE, latency_ms, budget_ms)
+    return Task(
+        space, make_utility(space, [score], budget), budget, _column(tables[0], ACCURACY), _column(tables[1], DEVICE)
+    )
 
 
 @cache
@@ -102,7 +104,7 @@ class Worth:
 def worth(task: Task, slots: IntArray, count: int = 10) -> Worth:
     """Of the first `count` rows of (`B`, `S`)."""
     chosen = slots[:count]
-    kept = task.latency_ms(chosen) <= task.budget_ms
+    kept = task.latency_ms(chosen) <= task.budget.budget_ms
     if not kept.any():
         return Worth(np.nan, np.nan, 0.0)
     accuracy = task.accuracy(chosen[kept])

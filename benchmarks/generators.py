@@ -26,12 +26,15 @@ from generation_tasks import BUDGETS_MS, Task, Worth, diversity, make_task, medi
 
 from orchestrator.errors import NagError
 from orchestrator.generate.base import CountedUtility, Generator, Proposal, Request
+from orchestrator.generate.dinas.generator import DiNAS
+from orchestrator.generate.guides import make_conditions
 from orchestrator.generate.registry import generator_kinds, make_generator
 from orchestrator.space.base import Space
 from orchestrator.space.registry import make_space
 
 FIRST_SEED = 1000  # options were chosen on seeds below it
 RETURNED = 50  # architectures asked for under guidance; divides the usual numbers of calls
+QUANTILE = 0.99  # of accuracy, that a generator which takes conditions is asked for beside the budget
 SAMPLES = 1000  # unguided
 SAMPLING_SEEDS = 3
 COMPARED = 200  # of them, for diversity, which looks at all pairs
@@ -71,7 +74,10 @@ PEERS = (
         {"kind": "regularized_evolution", "population": 100, "tournament": 25, "brood": 1},
     ),
 )
-ABLATIONS = (Method("diffusion_evolution, no diffusion", {"kind": "diffusion_evolution", "diffusion_share": 0.0}),)
+ABLATIONS = (
+    Method("diffusion_evolution, no diffusion", {"kind": "diffusion_evolution", "diffusion_share": 0.0}),
+    Method("dinas, conditions alone", {"kind": "dinas"}, guided=False),
+)
 _COVERED = ("random",)  # by a peer
 
 
@@ -135,8 +141,10 @@ class Search:
 def search(method: Method, task: Task, calls: int, seed: int) -> Search:
     """One guided proposal of a method."""
     counted = CountedUtility(task.utility)
-    request = Request(RETURNED, counted if method.guided else None, seed=seed)
-    proposal, seconds = _timed(method.generator(task.space, calls if method.guided else None), request)
+    generator = method.generator(task.space, calls if method.guided else None)
+    conditions = make_conditions(generator, task.budget, QUANTILE) if isinstance(generator, DiNAS) else None
+    request = Request(RETURNED, counted if method.guided else None, seed=seed, conditions=conditions)
+    proposal, seconds = _timed(generator, request)
     judged = worth(task, proposal.slots)
     return Search(judged, counted.calls, seconds, diversity(task.space, proposal.slots), proposal.validity_unprojected)
 

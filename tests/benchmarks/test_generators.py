@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from orchestrator.errors import ConfigError
+from orchestrator.generate.guides import Budget
 from orchestrator.space.mobilenetv3 import MobileNetV3
 from orchestrator.space.nasbench201 import NASBench201
 from tests.contracts.generator_contract import LinearUtility
@@ -47,7 +48,9 @@ def synthetic(generators: ModuleType, tasks: ModuleType, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         generators,
         "make_task",
-        lambda space, budget_ms, seed: tasks.Task(SPACE, utility, budget_ms, utility.of, latency_ms),
+        lambda space, budget_ms, seed: tasks.Task(
+            SPACE, utility, Budget("synthetic", utility, budget_ms), utility.of, latency_ms
+        ),
     )
     return [utility]
 
@@ -58,7 +61,7 @@ def test_worth_is_of_what_keeps_the_budget(tasks: ModuleType) -> None:
     def count(slots: np.ndarray) -> np.ndarray:
         return np.isin(slots, (2, 3)).sum(axis=1).astype(float)
 
-    task = tasks.Task(SPACE, None, 1.0, count, count)
+    task = tasks.Task(SPACE, None, Budget("synthetic", None, 1.0), count, count)
     assert tasks.worth(task, slots, count=3) == tasks.Worth(best=1.0, mean=0.5, within=2 / 3)
     nothing = tasks.worth(task, slots[:1])
     assert math.isnan(nothing.best)
