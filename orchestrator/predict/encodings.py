@@ -18,6 +18,10 @@ class Encoding(Protocol):
         """(`B`, `F`) features that accuracy is smooth in."""
         ...
 
+    def signature(self, slots: torch.Tensor) -> torch.Tensor:
+        """(`B`, `C`) the same (to rounding) for architectures that compute the same, clearly different for others."""
+        ...
+
     def costs(self, slots: torch.Tensor) -> torch.Tensor:
         """(`B`, `K`) non-negative amounts that latency in milliseconds is additive in; the first is constant 1."""
         ...

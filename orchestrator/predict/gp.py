@@ -24,6 +24,7 @@ from torch import Tensor
 
 _FITTED_ON = 160  # hyper-parameters are few: so many measurements fit them, the posterior uses all
 _FIT_ITERATIONS = 50
+_SAME = 1e-6  # the difference of features up to which they are the same
 _JITTER = 1e-6  # least variance of a measurement, on the scale of the targets
 
 Features = Callable[[Tensor], Tensor]
@@ -56,6 +57,15 @@ class DotProductKernel(Kernel):
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object) -> Tensor:
         """(..., `N`, `N'`) dense kernel matrix, or its diagonal."""
         return (x1 * x2).sum(-1) if diag else x1 @ x2.transpose(-1, -2)
+
+
+class SameKernel(Kernel):
+    """1 where both rows are the same (to rounding), else 0: a trait that only equals share."""
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object) -> Tensor:
+        """(..., `N`, `N'`) dense kernel matrix, or its diagonal."""
+        far = (x1 - x2).abs().amax(-1) if diag else torch.cdist(x1.detach(), x2.detach(), p=math.inf)
+        return (far < _SAME).to(x1.dtype)
 
 
 @dataclass(frozen=True)

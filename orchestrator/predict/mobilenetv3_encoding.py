@@ -48,6 +48,11 @@ class MobileNetV3Encoding:
         resolution = [self._resolution(slots).log()] if len(self._resolutions) else []
         return torch.cat([*stages, *positions, *resolution], dim=-1)
 
+    def signature(self, slots: Tensor) -> Tensor:
+        """(`B`, 180 or more): the active blocks, and the choice of resolution."""
+        chosen = [slots[..., RESOLUTION, : len(self._resolutions)]] if len(self._resolutions) else []
+        return torch.cat([active_blocks(slots).flatten(-3), *chosen], dim=-1)
+
     def costs(self, slots: Tensor) -> Tensor:
         """(`B`, 91): 1, then of each stage which block comes first and how many of each kind follow.
 

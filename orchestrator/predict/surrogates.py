@@ -19,7 +19,7 @@ from torch import Tensor
 
 from orchestrator.generate.pool import width
 from orchestrator.predict.cost_model import additive_ms, fit_prices, least_latency, prices_of_work, work_prior
-from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, Process, fit_process
+from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, Process, SameKernel, fit_process
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _NEVER = 1e-12
@@ -106,6 +106,8 @@ class SurrogateFitter:
         self._nominal = prices_of_work(amounts, encoding.work(drawn).numpy())
         self._connected = encoding.connected
         self._accuracy = _standardised(encoding.accuracy, drawn)
+        self._signature = encoding.signature
+        self._one = drawn[:1]
 
     def relaxed(self, slots: IntArray) -> Tensor:
         """(`B`, `S`, `V`) one-hot form of (`B`, `S`) choices."""
@@ -116,7 +118,10 @@ class SurrogateFitter:
         return self._connected(slots).clamp_min(_NEVER).log()
 
     def accuracy(self, measured: Measured, *, floor: float) -> Surrogate:
-        """Matern-5/2 plus linear on the encoding's features.
+        """Matern-5/2 plus linear on the encoding's features, and a trait of all that compute the same.
+
+        What features do not explain of an architecture, it largely has in common with those isomorphic to it: once one
+        is better than expected, the others are worth a look.
 
         Args:
             measured: Accuracies.
@@ -124,17 +129,26 @@ class SurrogateFitter:
                 fit where it does.
         """
         targets = torch.as_tensor(np.maximum(measured.values, floor))[:, None]
-        smooth = MaternKernel(2.5, lengthscale_prior=LogNormalPrior(math.sqrt(2), math.sqrt(3)))
+        traits, signature = (self._of_one(part) for part in (self._accuracy, self._signature))
+        trait, same = _ranges(traits, signature)
+        smooth = MaternKernel(2.5, active_dims=trait, lengthscale_prior=LogNormalPrior(math.sqrt(2), math.sqrt(3)))
         prior = Prior(
             ConstantMean(),
             ScaleKernel(smooth, outputscale_prior=LogNormalPrior(0.0, 1.0))
-            + ScaleKernel(DotProductKernel(), outputscale_prior=LogNormalPrior(0.7, 1.5)),
+            + ScaleKernel(DotProductKernel(active_dims=trait), outputscale_prior=LogNormalPrior(0.7, 1.5))
+            + ScaleKernel(SameKernel(active_dims=same), outputscale_prior=LogNormalPrior(-4.0, 1.0)),
             rest=LogNormalPrior(-4.0, 1.0),
         )
         variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
         flat = self.relaxed(measured.slots).flatten(-2)
-        encoded = EncodedInput(self._accuracy, self._choices)
+        encoded = EncodedInput(
+            lambda slots: torch.cat([self._accuracy(slots), self._signature(slots)], dim=-1), self._choices
+        )
         return Surrogate(fit_process(flat, targets, variances, encoded, prior, standardise=True), logarithmic=False)
+
+    def _of_one(self, features: Features) -> int:
+        """How many of these features an architecture has."""
+        return features(self._one).shape[-1]
 
     def cost(self, measured: Measured) -> Surrogate:
         """An additive cost model in milliseconds, and a process on the log of what it leaves.
@@ -156,8 +170,8 @@ class SurrogateFitter:
         targets = (model.additive(amounts).log() + cut)[:, None]
         variances = variances + (residual - cut) ** 2
         deviation = torch.as_tensor(expected.deviation)
-        traits = self._accuracy(relaxed).shape[1]
-        _, price, trait, slot = _ranges(amounts.shape[1], amounts.shape[1], traits, relaxed[0].numel())
+        count, traits = amounts.shape[1], self._of_one(self._accuracy)
+        _, price, trait, slot = _ranges(count, count, traits, relaxed[0].numel())
         by_price, by_trait = DotProductKernel(active_dims=price), DotProductKernel(active_dims=trait)
         by_slot = RBFKernel(active_dims=slot, lengthscale_prior=LogNormalPrior(0.7, 0.5))
         prior = Prior(

@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
 from orchestrator.predict.nasbench201_encoding import NASBench201Encoding
 from orchestrator.space.base import one_hot
@@ -110,3 +111,14 @@ def test_gradients_are_finite_at_vertices() -> None:
     (ENCODING.accuracy(vertices).sum() + ENCODING.costs(vertices).sum()).backward()
     assert vertices.grad is not None
     assert vertices.grad.isfinite().all()
+
+
+def test_isomorphic_cells_have_one_signature_and_others_are_far_from_it() -> None:
+    space = NASBench201()
+    signatures = ENCODING.signature(torch.as_tensor(one_hot(ALL, 5))).numpy()
+    classes = [space.isomorphism_class(space.architecture(row)) for row in ALL]
+    different, which = np.unique(signatures.round(9), axis=0, return_inverse=True)
+    assert len(set(zip(which.reshape(-1).tolist(), classes, strict=True))) == len(set(classes)) == 6466
+    assert len(different) == 4930
+    nearest, _ = cKDTree(different).query(different, k=2, p=np.inf)
+    assert nearest[:, 1].min() > 1e-4  # `SameKernel` tells them apart
