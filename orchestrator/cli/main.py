@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import typer
 
-from orchestrator.cli import campaign, describe, generate, lut, measure, phones, report, tasks, train
+from orchestrator.cli import adapt, campaign, describe, generate, lut, measure, phones, report, tasks, train
 from orchestrator.errors import NagError
 
 INTERNAL_ERROR = 4
@@ -33,6 +33,7 @@ app.command()(phones.devices)
 app.command()(phones.doctor)
 app.command()(describe.describe)
 app.command()(generate.generate)
+app.command()(adapt.adapt)
 app.add_typer(phones.runner_app, name="runner")
 app.add_typer(train.app, name="train")
 app.add_typer(lut.app, name="lut")

@@ -11,6 +11,7 @@ import typer
 from orchestrator.cli.progress import interrupt, training_progress
 from orchestrator.cli.train_accuracy import accuracy
 from orchestrator.cli.train_dinas import dinas
+from orchestrator.cli.train_latency import latency
 
 if TYPE_CHECKING:
     from orchestrator.generate.diffusion_nag.training_set import TrainingSet
@@ -21,6 +22,7 @@ INTERRUPTED = 130
 app = typer.Typer(help="Train the models that guide the search.", no_args_is_help=True)
 app.command()(accuracy)
 app.command()(dinas)
+app.command()(latency)
 
 
 @app.command()

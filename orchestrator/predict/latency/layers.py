@@ -1,0 +1,93 @@
+"""Layers as a device sees them: how much is computed, read and written, and what waits for what.
+
+The common ground of networks of any space, of other people's `.tflite` files and of published lists of layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.space.base import FloatArray
+from profiling.network import (
+    INPUT,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    GlobalMean,
+    Layer,
+    Network,
+    Pool2D,
+)
+
+KINDS = ("convolution", "pointwise", "depthwise", "fully connected", "pooling", "elementwise")
+AMOUNTS = (
+    "constant",
+    *(f"{what} of {kind}" for kind in KINDS for what in ("layers", "multiply-adds", "values", "weights")),
+)
+
+_MILLION = 1e6
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer takes.
+
+    Attributes:
+        kind: One of `KINDS`.
+        multiply_adds: Of convolutions and matrix products.
+        values: Numbers read and written, weights not among them.
+        weights: Numbers that are constant.
+        shape: What may make it cheaper or dearer than others of its kind: sizes of windows and tensors.
+        waits_for: Positions of the earlier layers whose output it reads.
+    """
+
+    kind: str
+    multiply_adds: float
+    values: float
+    weights: float
+    shape: tuple[int, ...]
+    waits_for: tuple[int, ...]
+
+
+def layer_costs(network: Network) -> tuple[LayerCost, ...]:
+    """Every layer of a network, in order of execution."""
+    position = {layer.name: index for index, layer in enumerate(network.layers)}
+    costs = []
+    for layer in network.layers:
+        inputs, output = network.input_shapes(layer), network.shapes[layer.name]
+        costs.append(
+            LayerCost(
+                kind=_kind(layer),
+                multiply_adds=float(layer.multiply_adds(inputs)),
+                values=float(sum(map(math.prod, inputs)) + math.prod(output)),
+                weights=float(layer.parameters(inputs)),
+                shape=(getattr(layer, "kernel", 1), getattr(layer, "stride", 1), *inputs[0], *output),
+                waits_for=tuple(position[name] for name in layer.inputs if name != INPUT),
+            )
+        )
+    return tuple(costs)
+
+
+def layer_amounts(layers: Sequence[LayerCost]) -> FloatArray:
+    """(`K`,) of `AMOUNTS`: 1, then by kind how many layers, and millions of multiply-adds, values and weights."""
+    sums = np.zeros((len(KINDS), 4))
+    for layer in layers:
+        amounts = (1.0, layer.multiply_adds / _MILLION, layer.values / _MILLION, layer.weights / _MILLION)
+        sums[KINDS.index(layer.kind)] += amounts
+    return np.concatenate([[1.0], sums.ravel()])
+
+
+def network_features(network: Network) -> FloatArray:
+    """(`K`,) amounts of a network that latency is a sum of."""
+    return layer_amounts(layer_costs(network))
+
+
+def _kind(layer: Layer) -> str:
+    if isinstance(layer, Conv2D):
+        return "pointwise" if layer.kernel == 1 else "convolution"
+    kinds = {DepthwiseConv2D: "depthwise", FullyConnected: "fully connected", Pool2D: "pooling", GlobalMean: "pooling"}
+    return kinds.get(type(layer), "elementwise")
