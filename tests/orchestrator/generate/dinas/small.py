@@ -52,8 +52,8 @@ class Worth:
 
 LABELS = Labels(Worth(), tuple(Prices(name, prices) for name, prices in PRICES.items()))
 CONFIG = TrainConfig(
-    steps=250,
-    batch=128,
+    steps=200,
+    batch=96,
     learning_rate=3e-3,
     warmup=20,
     ema_decay=0.98,

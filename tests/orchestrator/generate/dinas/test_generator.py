@@ -10,9 +10,19 @@ import torch
 
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.generate.base import Generator, Request
-from orchestrator.generate.dinas.checkpoint import fingerprints, known, load_checkpoint, shipped_checkpoint
+from orchestrator.generate.dinas import train
+from orchestrator.generate.dinas.calibration import Calibration
+from orchestrator.generate.dinas.checkpoint import (
+    fingerprints,
+    known,
+    load_checkpoint,
+    new_network,
+    save_checkpoint,
+    shipped_checkpoint,
+)
 from orchestrator.generate.dinas.conditions import Conditions, DeviceBudget, Target
 from orchestrator.generate.dinas.generator import DiNAS
+from orchestrator.generate.dinas.network import NetworkConfig
 from orchestrator.generate.dinas.train import train_dinas
 from orchestrator.generate.registry import make_generator
 from orchestrator.generate.tensor_file import read_tensors, write_tensors
@@ -42,17 +52,10 @@ def _budget(device: Prices, share: float, references: IntArray) -> DeviceBudget:
     return DeviceBudget.on(device.of, latency_ms, references, device.name)
 
 
-def _raw(generator: DiNAS, conditions: Conditions | None, count: int, seed: int = 0) -> IntArray:
-    """Samples as they are, repeats included."""
-    return generator._sample(
-        generator._conditional(count, conditions), count, np.zeros((0, 6), int), torch.Generator().manual_seed(seed)
-    )
-
-
-def _kept(generator: DiNAS, device: Prices, quantile: float | None, count: int = 200) -> FloatArray:
+def _kept(generator: DiNAS, device: Prices, quantile: float | None, count: int = 150) -> FloatArray:
     """Share of the samples within the budget, by tightness."""
     budgets = [_budget(device, share, generator.references) for share in SHARES]
-    raw = [_raw(generator, Conditions.of(quantile, [budget]), count) for budget in budgets]
+    raw = [generator.sample(count, Conditions.of(quantile, [budget])) for budget in budgets]
     return np.array(
         [(device.of(slots) <= budget.latency_ms).mean() for slots, budget in zip(raw, budgets, strict=True)]
     )
@@ -66,7 +69,7 @@ class TestContract(GeneratorContract):
 
 @pytest.fixture(scope="module")
 def generator(checkpoint: Path) -> DiNAS:
-    return DiNAS(SPACE, checkpoint=checkpoint)
+    return DiNAS(SPACE, checkpoint=checkpoint, steps=10)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
@@ -75,7 +78,7 @@ def test_budgets_are_kept_and_looser_ones_no_worse(generator: DiNAS, device: Pri
     kept = _kept(generator, device, None)
     assert (kept > np.array(SHARES) + 0.1).all()
     assert kept[-1] > 0.9
-    assert (np.diff(kept) > -0.06).all(), "standard error of a share of 200 is at most 0.035"
+    assert (np.diff(kept) > -0.1).all(), "two standard errors of the difference of two shares of 150"
 
 
 def test_accuracy_is_raised_within_the_budget(generator: DiNAS) -> None:
@@ -83,7 +86,7 @@ def test_accuracy_is_raised_within_the_budget(generator: DiNAS) -> None:
     budget = _budget(device, 0.4, generator.references)
     means = []
     for quantile in (None, 0.5, 0.9, 0.99):
-        slots = _raw(generator, Conditions.of(quantile, [budget]), 200)
+        slots = generator.sample(200, Conditions.of(quantile, [budget]))
         means.append(Worth().of(slots[device.of(slots) <= budget.latency_ms]).mean())
     assert means == sorted(means)
     assert means[-1] > means[0] + 5
@@ -93,10 +96,11 @@ def test_guidance_is_monotone_in_each_scale(checkpoint: Path) -> None:
     device = DEVICES[1]
     kept, worth = [], []
     for scale in (0.0, 1.0, 3.0):
-        insisting = DiNAS(SPACE, checkpoint=checkpoint, latency_scale=scale, margin=0.0)
-        kept.append(_kept(insisting, device, None)[1])
-        ambitious = DiNAS(SPACE, checkpoint=checkpoint, accuracy_scale=scale)
-        worth.append(Worth().of(_raw(ambitious, Conditions.of(0.8), 200)).mean())
+        insisting = DiNAS(SPACE, checkpoint=checkpoint, steps=10, latency_scale=scale, margin=0.0)
+        budget = _budget(device, 0.15, insisting.references)
+        kept.append((device.of(insisting.sample(200, Conditions.of(None, [budget]))) <= budget.latency_ms).mean())
+        ambitious = DiNAS(SPACE, checkpoint=checkpoint, steps=10, accuracy_scale=scale)
+        worth.append(Worth().of(ambitious.sample(200, Conditions.of(0.8))).mean())
     assert kept == sorted(kept)
     assert kept[0] < kept[1]
     assert worth == sorted(worth)
@@ -112,14 +116,14 @@ def test_budgets_on_several_devices_hold_together(generator: DiNAS) -> None:
             np.all([d.of(slots) <= b.latency_ms for d, b in zip((first, second), budgets, strict=True)], axis=0).mean()
         )
 
-    alone = both(_raw(generator, Conditions.of(None, budgets[:1]), 300))
-    assert both(_raw(generator, Conditions.of(None, budgets), 300)) > max(alone + 0.1, 0.6)
+    alone = both(generator.sample(300, Conditions.of(None, budgets[:1])))
+    assert both(generator.sample(300, Conditions.of(None, budgets))) > max(alone + 0.1, 0.6)
 
 
 def test_targets_are_taken_in_turn(generator: DiNAS) -> None:
     device = DEVICES[0]
     tight, loose = (Target(0.9, (_budget(device, share, generator.references),)) for share in (0.05, 0.9))
-    latency = device.of(_raw(generator, Conditions((tight, loose)), 100))
+    latency = device.of(generator.sample(100, Conditions((tight, loose))))
     assert latency[0::2].mean() < latency[1::2].mean() - 1
 
 
@@ -127,8 +131,13 @@ def test_margin_and_steps_are_options(checkpoint: Path) -> None:
     config = {"kind": "dinas", "checkpoint": str(checkpoint), "steps": 6, "margin": 0.3, "latency_scale": 2, "pool": 8}
     careful = make_generator(config, SPACE)
     assert isinstance(careful, DiNAS)
-    device = DEVICES[0]
-    assert _kept(careful, device, 0.9)[1] >= _kept(DiNAS(SPACE, checkpoint=checkpoint, margin=0.0), device, 0.9)[1]
+    budget = _budget(DEVICES[0], 0.3, careful.references)
+    careless = DiNAS(SPACE, checkpoint=checkpoint, steps=6, margin=0.0)
+    kept = [
+        (DEVICES[0].of(each.sample(200, Conditions.of(0.9, [budget]))) <= budget.latency_ms).mean()
+        for each in (careless, careful)
+    ]
+    assert kept[0] < kept[1]
     with pytest.raises(ConfigError, match=r"generator\.steps"):
         make_generator({"kind": "dinas", "steps": 0}, SPACE)
 
@@ -173,9 +182,6 @@ def test_a_device_of_another_model_is_refused(generator: DiNAS) -> None:
 
 def test_illegal_samples_are_projected(tmp_path: Path) -> None:
     """In a space with gaps, where an untrained network knows nothing of legality."""
-    from orchestrator.generate.dinas.calibration import Calibration
-    from orchestrator.generate.dinas.checkpoint import new_network, save_checkpoint
-    from orchestrator.generate.dinas.network import NetworkConfig
 
     class Priced(GappedSpace):
         def encoding(self) -> Slotwise:
@@ -192,7 +198,8 @@ def test_illegal_samples_are_projected(tmp_path: Path) -> None:
     assert proposal.validity_unprojected < 0.9
 
 
-def test_interrupted_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_interrupted_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "calibrate", lambda *_: Calibration(0.1, (1.0,)))  # after eight steps, it takes long
     config = replace(CONFIG, steps=8, batch=16, save_every=3)
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
 
