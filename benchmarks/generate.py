@@ -129,8 +129,6 @@ def guidance(tasks: Sequence[Task], budgets: Sequence[int]) -> list[dict[str, fl
     for calls in budgets:
         for method in METHODS:
             options = {"kind": method, "calls_per_architecture": max(calls // RETURNED, 1)}
-            if method == "diffusion_evolution":
-                options["diffusion_calls"] = max(calls // RETURNED // 3, 1)
             generator = make_generator(options, SPACE)
             proposals = [generator.propose(Request(RETURNED, task.guide, seed=s)) for s, task in enumerate(tasks)]
             worth = [_worth(task, p.slots) for task, p in zip(tasks, proposals, strict=True)]

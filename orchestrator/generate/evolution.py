@@ -24,17 +24,24 @@ _SMALLEST_BROOD = 4
 _FRUITLESS_BROODS = 8  # broods without a new architecture after which fresh blood is drawn
 
 
-def mutate(space: Space, parents: IntArray, rng: np.random.Generator, changes: int = 1) -> IntArray:
+def mutate(space: Space, parents: IntArray, rng: np.random.Generator, changes: int | IntArray = 1) -> IntArray:
     """(`B`, `S`): each of the (`B`, `S`) parents with `changes` slots chosen anew, made legal by projection.
 
     What has no effect in a parent is drawn anew first: a stage that grows, grows by blocks of any kind.
+
+    Args:
+        space: What the parents are from.
+        parents: (`B`, `S`).
+        rng: Chooses.
+        changes: Of all, or (`B`,) of each; a slot may be hit twice.
     """
     sizes = np.array([len(choices) for choices in space.choices])
     children = np.where(space.inactive(parents), rng.integers(0, sizes, size=parents.shape), parents)
     open_slots = np.flatnonzero(sizes > 1)
-    rows = np.arange(len(children))
-    for _ in range(changes):
-        slots = rng.choice(open_slots, size=len(children))
+    wanted = np.broadcast_to(changes, len(children))
+    for turn in range(wanted.max(initial=0)):
+        rows = np.flatnonzero(wanted > turn)
+        slots = rng.choice(open_slots, size=len(rows))
         # An offset of 1 to size - 1 never lands on the present choice.
         children[rows, slots] = (children[rows, slots] + rng.integers(1, sizes[slots])) % sizes[slots]
     return legalise(space, children)

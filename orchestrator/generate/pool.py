@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.generate.base import Utility
+from orchestrator.generate.base import Terms, Utility, terms_of
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 if TYPE_CHECKING:
@@ -95,17 +95,26 @@ class Ledger:
     def __call__(self, slots: Tensor) -> Tensor:
         """(`B`,) scores of (`B`, `S`, `V`); relaxed architectures are evaluated too, but not written down."""
         scores = self._utility(slots)
-        self.calls += len(slots)
-        discrete = (slots.detach().amax(dim=2) == 1).all(dim=1)
-        self._slots.append(slots.detach()[discrete].argmax(dim=2).cpu().numpy())
-        self._scores.append(_finite(scores.detach()[discrete]))
+        self._write(slots.detach(), scores.detach())
         return scores
+
+    def terms(self, slots: Tensor) -> Terms:
+        """Score and excesses of (`B`, `S`, `V`), for the price of a call."""
+        terms = terms_of(self._utility, slots)
+        self._write(slots.detach(), terms.utility.detach())
+        return terms
 
     def entries(self) -> tuple[IntArray, FloatArray]:
         """(`N`, `S`) distinct architectures evaluated and their scores (`N`,), oldest first."""
         slots, scores = np.concatenate(self._slots), np.concatenate(self._scores)
         first = np.sort(np.unique(slots, axis=0, return_index=True)[1])
         return slots[first], scores[first]
+
+    def _write(self, slots: Tensor, scores: Tensor) -> None:
+        self.calls += len(slots)
+        discrete = (slots.amax(dim=2) == 1).all(dim=1)
+        self._slots.append(slots[discrete].argmax(dim=2).cpu().numpy())
+        self._scores.append(_finite(scores[discrete]))
 
 
 def score(utility: Callable[[Tensor], Tensor], slots: IntArray, space: Space) -> FloatArray:

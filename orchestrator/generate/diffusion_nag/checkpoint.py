@@ -17,7 +17,7 @@ from torch import Tensor
 from orchestrator.errors import CheckpointError
 from orchestrator.generate.diffusion_nag.score_network import NetworkConfig, ScoreNetwork
 from orchestrator.generate.diffusion_nag.sde import VESDE
-from orchestrator.generate.diffusion_nag.training_set import TrainingSet
+from orchestrator.generate.diffusion_nag.training_set import TrainingSet, nothing
 from orchestrator.generate.tensor_file import read_model, shipped, write_tensors
 from orchestrator.space.base import Space
 
@@ -76,7 +76,7 @@ def load_checkpoint(path: Path, space: Space) -> Checkpoint:
     Raises:
         CheckpointError: Missing, corrupt, of another space, or its weights do not fit its own description.
     """
-    retrain = f"train one: nag train score --space {space.name}"
+    retrain = f"train one: nag train score --space {space.name}; or set `checkpoint: untrained`"
     weights, header = read_model(path, space, format=FORMAT, noun="score network", retrain=retrain)
     try:
         network = new_network(space, NetworkConfig(**header["network"]))
@@ -91,10 +91,21 @@ def load_checkpoint(path: Path, space: Space) -> Checkpoint:
         raise CheckpointError(f"{path}: weights and description do not fit: {error}", retrain) from error
 
 
+def untrained(space: Space) -> Checkpoint:
+    """The exact denoiser of independent uniform slots, which every untrained score network is; the smallest of them.
+
+    Where every vector of choices is legal nothing is missing but taste; elsewhere projection makes samples legal.
+    """
+    config = NetworkConfig(channels=2, layers=0, heads=1)
+    network = new_network(space, config).eval().requires_grad_(False)
+    return Checkpoint(network, VESDE(), nothing(space), {"command": "none: untrained"})
+
+
 def shipped_checkpoint(space: Space) -> Path:
     """The checkpoint that ships with the package. Raises CheckpointError where a space has none."""
     return shipped(
         space.name,
         missing=f"no score network for {space.name} ships with the package",
-        train=f"train one with `nag train score --space {space.name} --out FILE`, then set `checkpoint: FILE`",
+        train=f"train one with `nag train score --space {space.name} --out FILE`, then set `checkpoint: FILE`; or set "
+        "`checkpoint: untrained`, which knows nothing of what is legal or good",
     )

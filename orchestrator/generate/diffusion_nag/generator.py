@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from orchestrator.generate.base import CountedUtility, Proposal, Request, Utility
-from orchestrator.generate.pool import best_first, distinct, keys, score, top_up, width
-from orchestrator.space.base import IntArray, Space
+from orchestrator.generate.base import Proposal, Request
+from orchestrator.generate.pool import distinct, keys, top_up, width
+from orchestrator.space.base import IntArray, Space, canonical
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from orchestrator.generate.diffusion_nag.sampler import Denoiser
+    from orchestrator.generate.memory import Memory
 
 _SMALLEST_BATCH = 8
 _BATCH = 128  # samples of a guided round: later rounds start partly from the best of the earlier ones
 _CALLS_PER_SAMPLE = 10  # about as many different architectures does one guided sample meet on its way
 _BEST_MET = 16  # architectures that count as elites beside the request's own
-_MAX_ROUNDS = 32  # where samples collapse onto few architectures, the budget would last for ever
+_FRUITFUL = 0.25  # new architectures a sample; rounds that meet fewer have collapsed, and end the sampling
+_RATES = (1.0, 10.0)  # of the multipliers of limits: a tenth beyond a limit adds 0.1 to 1 of the score's own pull
 _TOP_UP_ROUNDS = 8  # of sampling, before what is missing is drawn uniformly
 
 
@@ -48,17 +50,18 @@ class DiffusionNAG:
         self,
         space: Space,
         *,
-        checkpoint: Path | None = None,
+        checkpoint: Path | Literal["untrained"] | None = None,
         sampler: Literal["ancestral", "dpmpp_2m"] = "ancestral",
         steps: Annotated[int, Field(ge=2, le=1000)] = 20,
         calls_per_architecture: Annotated[int, Field(ge=1)] = 4,
-        strength: Annotated[tuple[float, float], Field(description="weakest and strongest guidance")] = (3.0, 12.0),
+        strength: Annotated[tuple[float, float], Field(description="weakest and strongest guidance")] = (4.0, 40.0),
         elite_share: Annotated[float, Field(ge=0, le=1)] = 0.5,
         elite_start: Annotated[float, Field(gt=0, le=1)] = 0.6,
     ) -> None:
         """Args:
         space: Where to propose from.
-        checkpoint: The score network; None for the one that ships with the package.
+        checkpoint: The score network; None for the one that ships with the package; `untrained` for independent
+            uniform slots, which needs none.
         sampler: How the reverse process is solved.
         steps: `T`, denoiser evaluations of one sample.
         calls_per_architecture: With a utility, architectures evaluated for each one returned.
@@ -70,10 +73,13 @@ class DiffusionNAG:
             CheckpointError: The score network cannot be used.
         """
         # Torch is imported here and below, not above, so that options can be checked without loading it.
-        from orchestrator.generate.diffusion_nag.checkpoint import load_checkpoint, shipped_checkpoint
+        from orchestrator.generate.diffusion_nag.checkpoint import load_checkpoint, shipped_checkpoint, untrained
 
         self.space = space
-        self.checkpoint = load_checkpoint(checkpoint or shipped_checkpoint(space), space)
+        if checkpoint == "untrained":
+            self.checkpoint = untrained(space)
+        else:
+            self.checkpoint = load_checkpoint(checkpoint or shipped_checkpoint(space), space)
         self._sampler = sampler
         self._steps = steps
         self._calls_per_architecture = calls_per_architecture
@@ -87,17 +93,57 @@ class DiffusionNAG:
 
         started = time.perf_counter()
         generator = torch.Generator().manual_seed(request.seed)
-        calls = 0
-        with _one_thread():
-            if request.utility is None:
-                raw, slots = self._unguided(request, generator)
-            elif request.utility.differentiable:
-                raw, slots, calls = self._guided(request, request.utility, generator)
-            else:
-                raw, slots, calls = self._ranked(request, request.utility, generator)
+        if request.utility is None:
+            raw, slots, calls = *self._unguided(request, generator), 0
+        else:
+            from orchestrator.generate.memory import Memory
+
+            memory = Memory(request.utility, self.space, self._budget(request.count))
+            raw = self.explore(memory, request.elites, generator)
+            slots, calls = memory.best(request.count), memory.calls
         slots = top_up(self.space, slots, request.count, np.random.default_rng(request.seed))
-        validity, uniqueness, novelty = self._quality(raw)
+        validity, uniqueness, novelty = self.quality(raw)
         return Proposal(slots, validity, calls, time.perf_counter() - started, uniqueness, novelty)
+
+    def explore(self, memory: Memory, elites: IntArray, generator: torch.Generator) -> Tensor:
+        """(`B`, `S`, `V`) samples, drawn until a memory's budget is spent or nothing new is met.
+
+        Args:
+            memory: Evaluates what the samples meet on their way; the samples themselves where there is no gradient.
+            elites: (`N`, `S`) good architectures so far; may be empty.
+            generator: All randomness.
+        """
+        import torch
+
+        if not memory.differentiable:
+            raw = self._sample(memory.budget, elites, generator)
+            memory.rows(self._project(raw))
+            return raw
+        batch = min(max(memory.budget // _CALLS_PER_SAMPLE, _SMALLEST_BATCH), _BATCH)
+        rounds: list[Tensor] = []
+        while True:
+            met, best = memory.calls, memory.best(_BEST_MET)
+            known = np.concatenate([elites, best]) if len(elites) else best
+            rounds.append(self._sample(batch, known, generator, self._guide(memory, batch, generator)))
+            if memory.exhausted or memory.calls - met < _FRUITFUL * batch:
+                return torch.cat(rounds)
+
+    def quality(self, raw: Tensor) -> tuple[float, float | None, float | None]:
+        """Validity of (`B`, `S`, `V`) samples before projection, uniqueness among the valid, novelty among the unique.
+
+        Valid as in DiffusionNAG: scaled back to [0, 1] and cut at 0.5, each slot names exactly one choice (and the
+        space calls the whole legal). That is asked of slots without effect, too.
+        """
+        valid = ((raw >= 0).sum(dim=2) == 1).all(dim=1).numpy()
+        chosen = raw.argmax(dim=2).numpy()
+        valid &= self.space.is_legal(chosen)
+        if not valid.any():
+            return 0.0, None, None
+        unique = distinct(canonical(self.space, chosen[valid]))
+        novelty = None
+        if self._trained_on is not None:
+            novelty = sum(key not in self._trained_on for key in keys(unique)) / len(unique)
+        return float(valid.mean()), len(unique) / int(valid.sum()), novelty
 
     def _unguided(self, request: Request, generator: torch.Generator) -> tuple[Tensor, IntArray]:
         """The first `count` samples as they are, and distinct architectures, sampled on until there are enough."""
@@ -110,33 +156,18 @@ class DiffusionNAG:
             slots = distinct(np.concatenate([slots, self._project(more)]))
         return raw, slots
 
-    def _guided(self, request: Request, utility: Utility, generator: torch.Generator) -> tuple[Tensor, IntArray, int]:
-        """Samples, the best architectures that they met on their way, and how many were evaluated."""
-        import torch
+    def _guide(self, memory: Memory, batch: int, generator: torch.Generator) -> Denoiser:
+        """The denoiser, guided, each of a batch of samples in a way of its own."""
+        from orchestrator.generate.diffusion_nag.guidance import Guide
 
-        from orchestrator.generate.diffusion_nag.guidance import Memory, guide
-
-        memory = Memory(utility, self.space, self._budget(request.count))
-        batch = min(max(memory.budget // _CALLS_PER_SAMPLE, _SMALLEST_BATCH), _BATCH)
-        low, high = np.log(self._strength)
-        raw: list[Tensor] = []
-        for _ in range(_MAX_ROUNDS):
-            met = memory.calls
-            strengths = (low + (high - low) * torch.rand(batch, generator=generator)).exp()
-            guided = guide(self._denoise, memory, self.space, strengths, self.checkpoint.sde.sigma_min)
-            best = memory.best(_BEST_MET)
-            elites = np.concatenate([request.elites, best]) if len(request.elites) else best
-            raw.append(self._sample(batch, elites, generator, guided))
-            if memory.exhausted or memory.calls == met:
-                break
-        return torch.cat(raw), memory.best(request.count), memory.calls
-
-    def _ranked(self, request: Request, utility: Utility, generator: torch.Generator) -> tuple[Tensor, IntArray, int]:
-        """Plain samples, best first, and how many were evaluated: all that a utility without a gradient allows."""
-        raw = self._sample(self._budget(request.count), request.elites, generator)
-        slots = distinct(self._project(raw))
-        counted = CountedUtility(utility)
-        return raw, best_first(slots, score(counted, slots, self.space)), counted.calls
+        return Guide(
+            self._denoise,
+            memory,
+            self.space,
+            strengths=_log_uniform(self._strength, batch, generator),
+            rates=_log_uniform(_RATES, batch, generator),
+            sigma_min=self.checkpoint.sde.sigma_min,
+        )
 
     def _budget(self, count: int) -> int:
         """Utility calls for `count` architectures; there is no use for more than the space has."""
@@ -160,12 +191,13 @@ class DiffusionNAG:
         sigmas = sde.schedule(self._steps)
         joining = min(round((1 - self._elite_start) * (self._steps - 1)), self._steps - 1) if renoised else 0
         x = sde.prior((count - renoised, len(self.space.choices), width(self.space)), generator)
-        x = sample(denoiser or self._denoise, x, sigmas[: joining + 1], generator=generator)
-        if renoised:
-            chosen = torch.randint(len(elites), (renoised,), generator=generator)
-            x0 = encode(elites[chosen.numpy()], width(self.space))
-            x = torch.cat([x, perturb(x0, sigmas[joining].expand(renoised), generator)])
-        return sample(denoiser or self._denoise, x, sigmas[joining:], generator=generator)
+        with _one_thread():
+            x = sample(denoiser or self._denoise, x, sigmas[: joining + 1], generator=generator)
+            if renoised:
+                chosen = torch.randint(len(elites), (renoised,), generator=generator)
+                x0 = encode(elites[chosen.numpy()], width(self.space))
+                x = torch.cat([x, perturb(x0, sigmas[joining].expand(renoised), generator)])
+            return sample(denoiser or self._denoise, x, sigmas[joining:], generator=generator)
 
     def _denoise(self, x: Tensor, sigma: float) -> Tensor:
         """E[x_0 | x_t] of (`B`, `S`, `V`)."""
@@ -179,28 +211,19 @@ class DiffusionNAG:
         """(`B`, `S`) legal architectures nearest to the samples."""
         return self.space.project(raw.double().numpy())
 
-    def _quality(self, raw: Tensor) -> tuple[float, float | None, float | None]:
-        """Validity before projection, uniqueness among the valid, novelty among the unique.
-
-        Valid as in DiffusionNAG: scaled back to [0, 1] and cut at 0.5, each slot names exactly one choice (and the
-        space calls the whole legal).
-        """
-        valid = ((raw >= 0).sum(dim=2) == 1).all(dim=1).numpy()
-        chosen = raw.argmax(dim=2).numpy()
-        valid &= self.space.is_legal(chosen)
-        if not valid.any():
-            return 0.0, None, None
-        unique = distinct(chosen[valid])
-        novelty = None
-        if self._trained_on is not None:
-            novelty = sum(key not in self._trained_on for key in keys(unique)) / len(unique)
-        return float(valid.mean()), len(unique) / int(valid.sum()), novelty
-
     @cached_property
     def _trained_on(self) -> frozenset[bytes] | None:
         """Keys of the training set, where it can be made again."""
         slots = self.checkpoint.training_set.architectures(self.space)
         return None if slots is None else frozenset(keys(slots))
+
+
+def _log_uniform(bounds: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
+    """(`B`,) draws between two bounds, evenly in their logarithm."""
+    import torch
+
+    low, high = np.log(bounds)
+    return (low + (high - low) * torch.rand(count, generator=generator)).exp()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class TrainingSet:
     """Description of a training set.
 
     Attributes:
-        kind: `random_share` of a listable space, `uniform_draws` of a larger one, or a `file` of the user's.
+        kind: `random_share` of a listable space, `uniform_draws` of a larger one, a `file` of the user's, or `nothing`.
         count: Architectures `N`.
         sha256: Of the architectures, whatever their order.
         share: Of the space (`random_share`).
@@ -29,7 +29,7 @@ class TrainingSet:
         source: The file's name (`file`).
     """
 
-    kind: Literal["random_share", "uniform_draws", "file"]
+    kind: Literal["random_share", "uniform_draws", "file", "nothing"]
     count: int
     sha256: str
     share: float | None = None
@@ -79,6 +79,11 @@ def uniform_draws(space: Space, count: int, seed: int) -> tuple[IntArray, Traini
 def from_file(slots: IntArray, source: str) -> TrainingSet:
     """Description of the user's own architectures, (`N`, `S`)."""
     return TrainingSet("file", len(slots), digest(slots), source=source)
+
+
+def nothing(space: Space) -> TrainingSet:
+    """Description of what an untrained network has seen."""
+    return TrainingSet("nothing", 0, digest(np.zeros((0, len(space.choices)), dtype=np.int64)))
 
 
 def digest(slots: IntArray) -> str:

@@ -9,12 +9,15 @@ from orchestrator.generate.base import Generator, Request
 from orchestrator.generate.evolution import RegularizedEvolution, crossover, mutate
 from orchestrator.generate.random import RandomGenerator
 from orchestrator.generate.registry import generator_kinds, make_generator
+from orchestrator.space.mobilenetv3 import MobileNetV3
 from orchestrator.space.nasbench201 import NASBench201
 from tests.contracts.generator_contract import GeneratorContract, LinearUtility
 from tests.orchestrator.generate.spaces import GappedSpace
 
 
 class TestRandom(GeneratorContract):
+    uses_elites = False
+
     @pytest.fixture
     def generator(self) -> Generator:
         return RandomGenerator(NASBench201())
@@ -26,7 +29,23 @@ class TestEvolution(GeneratorContract):
         return RegularizedEvolution(NASBench201())
 
 
+class TestRandomOnMobileNetV3(GeneratorContract):
+    uses_elites = False
+
+    @pytest.fixture
+    def generator(self) -> Generator:
+        return RandomGenerator(MobileNetV3())
+
+
+class TestEvolutionOnMobileNetV3(GeneratorContract):
+    @pytest.fixture
+    def generator(self) -> Generator:
+        return RegularizedEvolution(MobileNetV3(), population=100, tournament=25)
+
+
 class TestEvolutionOfAStart(GeneratorContract):
+    uses_elites = False
+
     @pytest.fixture
     def generator(self) -> Generator:
         space = NASBench201()
@@ -99,6 +118,6 @@ def test_all_wrong_options_are_named_at_once() -> None:
         make_generator(config, NASBench201())
     fields = {problem.field for problem in caught.value.problems}
     assert fields == {"generator.population", "generator.broods", "generator.start.calls_per_architecture"}
-    with pytest.raises(ConfigError, match="diffusion_evolution, diffusion_nag, random, regularized_evolution"):
+    with pytest.raises(ConfigError, match="diffusion_evolution, diffusion_nag, .*random, regularized_evolution"):
         make_generator({"kind": "diffusion"}, NASBench201())
     assert set(generator_kinds()) >= {"diffusion_nag", "random", "regularized_evolution"}

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from orchestrator.generate.base import Terms
 from orchestrator.generate.diffusion_nag.checkpoint import new_network
-from orchestrator.generate.diffusion_nag.guidance import Memory, direction, guide
-from orchestrator.generate.diffusion_nag.sampler import SAMPLERS, Denoiser
+from orchestrator.generate.diffusion_nag.guidance import Guide, direction
+from orchestrator.generate.diffusion_nag.sampler import SAMPLERS, sample_ancestral
 from orchestrator.generate.diffusion_nag.score_network import NetworkConfig
 from orchestrator.generate.diffusion_nag.sde import VESDE, encode, perturb, score
+from orchestrator.generate.memory import Memory
 from orchestrator.generate.pool import enumerate_space
+from orchestrator.space.base import Space
 from orchestrator.space.nasbench201 import NASBench201
 from tests.contracts.generator_contract import LinearUtility
+from tests.orchestrator.generate.priors import denoiser_of
 from tests.orchestrator.generate.spaces import GappedSpace
 
 SDE = VESDE()
 SMALL = NetworkConfig(channels=16, layers=2, heads=2)
-
-
-def exact_denoiser(x0: Tensor) -> Denoiser:
-    """E[x_0 | x_t] under a uniform prior over the given (`N`, `S`, `V`) architectures, by Bayes' rule."""
-
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        distance = (x[:, None] - x0[None]).square().sum(dim=(2, 3))
-        return torch.einsum("bn,nsv->bsv", (-distance / (2 * sigma**2)).softmax(dim=1), x0)
-
-    return denoise
 
 
 def test_noise_levels_are_even_in_their_logarithm() -> None:
@@ -67,7 +62,7 @@ def test_score_is_the_gradient_of_the_log_density() -> None:
     sigma = 0.8
     log_density = (-(x[:, None] - x0[None]).square().sum(dim=(2, 3)) / (2 * sigma**2)).logsumexp(dim=1)
     (gradient,) = torch.autograd.grad(log_density.sum(), x)
-    denoised = exact_denoiser(x0)(x.detach(), sigma)
+    denoised = denoiser_of(x0)(x.detach(), sigma)
     assert torch.allclose(score(denoised, x.detach(), torch.full((5,), sigma)), gradient)
 
 
@@ -81,7 +76,7 @@ def test_an_untrained_network_is_the_denoiser_of_uniform_slots() -> None:
         x = perturb(encode(every[::2000], 5), torch.full((8,), sigma), generator)
         with torch.no_grad():
             denoised = network(x, torch.full((8,), sigma))
-        assert torch.allclose(denoised, exact_denoiser(encode(every, 5))(x, sigma), atol=1e-4)
+        assert torch.allclose(denoised, denoiser_of(encode(every, 5))(x, sigma), atol=1e-4)
 
 
 def test_probabilities_are_of_existing_choices() -> None:
@@ -118,7 +113,7 @@ def test_samplers_reach_the_prior_and_nothing_else(name: str, steps: int) -> Non
     x = SDE.prior((2000, 4, 4), generator)
     seen: list[tuple[int, float]] = []
     samples = SAMPLERS[name](
-        exact_denoiser(encode(every, 4)), x, SDE.schedule(steps), generator=generator,
+        denoiser_of(encode(every, 4)), x, SDE.schedule(steps), generator=generator,
         callback=lambda step, sigma, denoised: seen.append((step, sigma)),
     )  # fmt: skip
     assert [step for step, _ in seen] == list(range(steps))
@@ -150,59 +145,89 @@ def test_direction_is_a_unit_within_existing_choices() -> None:
     assert torch.allclose(unit.sum(dim=2), torch.zeros(4, 2).double(), atol=1e-12)
 
 
-def test_memory_pays_for_an_architecture_once_and_never_beyond_its_budget() -> None:
-    utility = LinearUtility(6, 5, differentiable=True)
-    evaluated: list[int] = []
-
-    class Watched:
-        differentiable = True
-
-        def __call__(self, slots: Tensor) -> Tensor:
-            evaluated.append(len(slots))
-            return utility(slots)
-
-    memory = Memory(Watched(), NASBench201(), budget=3)
-    rows = np.array([[0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
-    gradients = memory.gradients(rows)
-    assert np.allclose(gradients, utility.weights.numpy())
-    assert memory.calls == sum(evaluated) == 2
-    more = memory.gradients(np.array([[1, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0]]))
-    assert memory.calls == sum(evaluated) == 3
-    assert memory.exhausted
-    assert np.allclose(more[1], utility.weights.numpy())
-    assert not more[2].any()
-    met = memory.best(10)
-    assert len(met) == 3
-    assert (np.diff(utility.of(met)) <= 0).all()
-
-
-def test_gradient_at_an_architecture_is_the_gain_of_every_swap() -> None:
-    """For a multilinear utility; here: pairs of slots that carry operator 3 together."""
-
-    class Pairs:
-        differentiable = True
-
-        def __call__(self, slots: Tensor) -> Tensor:
-            return (slots[:, :-1, 3] * slots[:, 1:, 3]).sum(dim=1) + slots[:, :, 1].sum(dim=1)
-
-    space = NASBench201()
-    here = space.sample(1, np.random.default_rng(4))
-    gradient = Memory(Pairs(), space, budget=1).gradients(here)[0]
-    others = space.neighbours(space.architecture(here[0]))
-    one_hots = torch.eye(5, dtype=torch.float64)
-    gains = Pairs()(one_hots[others]) - Pairs()(one_hots[here])
-    slots = (others != here).argmax(axis=1)
-    predicted = gradient[slots, others[np.arange(24), slots]] - gradient[slots, here[0][slots]]
-    assert np.allclose(predicted, gains.numpy())
+def guided_by(
+    memory: Memory, space: Space, *, strengths: Sequence[float], rates: Sequence[float] | None = None
+) -> Guide:
+    """Guidance of estimates that squash the noisy architecture."""
+    return Guide(
+        lambda x, sigma: torch.tanh(x), memory, space, strengths=torch.tensor(strengths),
+        rates=torch.tensor(rates or [1.0] * len(strengths)), sigma_min=SDE.sigma_min,
+    )  # fmt: skip
 
 
 def test_guidance_moves_estimates_uphill_and_ends_before_the_last_step() -> None:
     space = NASBench201()
     utility = LinearUtility(6, 5, differentiable=True)
-    memory = Memory(utility, space, budget=100)
-    guided = guide(lambda x, sigma: torch.tanh(x), memory, space, torch.full((4,), 5.0), SDE.sigma_min)
+    guided = guided_by(Memory(utility, space, budget=100), space, strengths=[5.0] * 4)
     x = torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0))
     moved = (guided(x, 1.0) - torch.tanh(x)).double()
     assert ((moved * utility.weights).sum(dim=(1, 2)) > 0).all()
     assert torch.allclose(torch.linalg.vector_norm(moved, dim=(1, 2)), torch.tensor(5.0 * math.sqrt(6)).double())
     assert torch.equal(guided(x, SDE.sigma_min), torch.tanh(x))
+    assert torch.allclose(guided(x[:2], 1.0), guided(x, 1.0)[:2]), "a smaller batch is the first of the samples"
+
+
+def test_guidance_is_monotone_in_its_strength() -> None:
+    """With the exact denoiser, stronger samples are worth more on average, at equal noise."""
+    space, strengths = NASBench201(), (0.0, 0.5, 2.0, 10.0)
+    every = enumerate_space(space)
+    assert every is not None
+    denoiser = denoiser_of(encode(every[::25], 5))
+    utility = LinearUtility(6, 5, differentiable=True)
+    worth = []
+    for strength in strengths:
+        generator = torch.Generator().manual_seed(0)
+        guide = Guide(
+            denoiser, Memory(utility, space, budget=10_000), space,
+            strengths=torch.full((64,), strength), rates=torch.ones(64), sigma_min=SDE.sigma_min,
+        )  # fmt: skip
+        x = sample_ancestral(guide, SDE.prior((64, 6, 5), generator), SDE.schedule(10), generator=generator)
+        worth.append(utility.of(space.project(x.double().numpy())).mean())
+    assert (np.diff(worth) > 0).all()
+
+
+def test_multipliers_rise_beyond_a_limit_and_fall_within() -> None:
+    """A limit on operator 4 that is broken everywhere turns the direction away from it, more with every look."""
+    space = NASBench201()
+    weights = torch.zeros(6, 5, dtype=torch.float64)
+    weights[:, 4] = 1.0  # the score wants what the limit forbids
+    weights[:, 2] = 0.5
+
+    class Limited:
+        differentiable = True
+        slack = 0.0
+
+        def __call__(self, slots: Tensor) -> Tensor:
+            return self.terms(slots).utility
+
+        def terms(self, slots: Tensor) -> Terms:
+            return Terms((slots * weights).sum(dim=(1, 2)), slots[:, :, 4].sum(dim=1)[:, None] - self.slack, 100.0)
+
+    def pull(guided: Guide) -> Tensor:
+        """(`B`,): how much nearer to operator 4 an estimate of nothing but that operator moves."""
+        return (guided(x, 1.0) - torch.tanh(x))[:, :, 4].sum(dim=1)
+
+    x = torch.zeros(2, 6, 5)
+    x[:, :, 4] = 5.0
+    guided = guided_by(Memory(Limited(), space, budget=10), space, strengths=[1.0, 1.0], rates=[0.01, 0.1])
+    first, second = pull(guided), pull(guided)
+    assert (second < first).all()
+    assert (first[1] < first[0]) & (second[1] < second[0]), "the faster multiplier is ahead"
+    assert second[1] < 0
+    roomy = Limited()
+    roomy.slack = 10.0
+    kept = guided_by(Memory(roomy, space, budget=10), space, strengths=[1.0, 1.0], rates=[1.0, 1.0])
+    assert torch.allclose(pull(kept), pull(kept)), "within the limit nothing but the score steers"
+    assert (pull(kept) > 0).all()
+
+
+def test_without_calls_estimates_are_the_plain_ones() -> None:
+    space = NASBench201()
+    memory = Memory(LinearUtility(6, 5, differentiable=True), space, budget=1)
+    guided = guided_by(memory, space, strengths=[5.0] * 3)
+    x = torch.randn(3, 6, 5, generator=torch.Generator().manual_seed(0))
+    first = guided(x, 1.0)
+    assert memory.exhausted
+    assert not torch.equal(first[0], torch.tanh(x)[0])
+    assert torch.equal(first[1:], torch.tanh(x)[1:])
+    assert torch.equal(guided(x, 1.0), torch.tanh(x))
