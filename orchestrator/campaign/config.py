@@ -21,7 +21,7 @@ from orchestrator.campaign.device_config import (
 from orchestrator.campaign.lut import lut_problems
 from orchestrator.errors import ConfigError, NagError, Problem
 from orchestrator.generate.base import Generator
-from orchestrator.generate.registry import make_generator
+from orchestrator.generate.registry import MIXTURE, make_generator
 from orchestrator.objective.config import ObjectiveConfig
 from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
@@ -73,19 +73,44 @@ class SpaceConfig(_Section):
         return self.model_extra or {}
 
 
+class GeneratorPart(_Section):
+    """One of several generators: its `kind`, its `share` and its own options, which the registry knows."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    checkpoint: Path | None = None
+
+
 class GeneratorConfig(_Section):
-    """What proposes architectures; a generator's own options stand here too."""
+    """What proposes architectures; a generator's own options stand here too.
+
+    Several generators are a list, or `{kind: mixture, pool: ..., parts: [...]}` with that list as its parts.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: str = "diffusion_nag"
     pool: int = Field(256, ge=1, le=1_000_000, description="architectures proposed for each round to choose from")
+    parts: tuple[GeneratorPart, ...] = Field((), description="of a mixture, each with its share of the pool")
 
     checkpoint: Path | None = Field(None, description="a score network of your own")
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _listed(cls, values: Any) -> Any:
+        """A bare list is a mixture of its entries."""
+        return {"kind": MIXTURE, "parts": values} if isinstance(values, list | tuple) else values
+
+    @property
+    def label(self) -> str:
+        """What it is called in reports: `diffusion_nag`, `diffusion_nag+random`."""
+        kinds = (str((part.model_extra or {}).get("kind")) for part in self.parts)
+        return "+".join(kinds) if self.parts else self.kind
+
     def make(self, space: Space) -> Generator:
         """The generator. Raises ConfigError for wrong options, CheckpointError for unusable weights."""
-        return make_generator(self.model_dump(exclude_none=True), space)
+        values = self.model_dump(exclude_none=True)
+        return make_generator({name: value for name, value in values.items() if name != "parts" or value}, space)
 
 
 class GoalConfig(_Section):

@@ -25,6 +25,7 @@ from orchestrator.campaign.evaluate import Evaluator
 from orchestrator.campaign.events import Finished, Listener, Proposed, Proposing, RoundDone, Started, Verifying
 from orchestrator.campaign.folder import RunFolder
 from orchestrator.campaign.state import CampaignState, Candidate, read_state
+from orchestrator.generate.account import Accountant
 from orchestrator.objective.registry import make_objective
 from orchestrator.optimize.proposer import Proposer, Suggestion
 from orchestrator.space.base import Space
@@ -69,10 +70,11 @@ class _Loop:
         self._evaluator = evaluator
         self._listen = listen
         self._identity: Callable[[tuple[int, ...]], str] = _identity(space, by_artifact=evaluator.runs_artifacts)
+        self._generator = Accountant(config.generator.make(space))
         self._proposer = Proposer(
             space,
             config.parsed_goal(),
-            config.generator.make(space),
+            self._generator,
             pool=config.generator.pool,
             initial=config.budget.initial,
             seed=config.seed,
@@ -137,7 +139,7 @@ class _Loop:
         seconds = time.monotonic() - began
         rows = [self._row(known + offset, index, each) for offset, each in enumerate(suggestions)]
         if rows:
-            self._folder.store.add_round(index, {"seconds": seconds}, rows)
+            self._folder.store.add_round(index, {"seconds": seconds, "generator": self._generator.take()}, rows)
             self._listen(Proposed(index, tuple(row.id for row in rows), seconds))
         return self._state()
 

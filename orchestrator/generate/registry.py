@@ -8,7 +8,8 @@ argument is the space).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, get_type_hints
 
@@ -16,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.generate.base import Generator
+from orchestrator.generate.mixture import Mixture, Part
 from orchestrator.space.base import Space
 
 ENTRY_POINTS = "devicenag.generators"
+MIXTURE = "mixture"
 _NOT_OPTIONS = frozenset({"kind", "pool"})  # the pool's size is the campaign's business: `Request.count`
 
 
@@ -46,23 +49,45 @@ def _diffusion_evolution() -> type[Generator]:
     return DiffusionEvolution
 
 
+def _ednag() -> type[Generator]:
+    from orchestrator.generate.ednag.generator import EDNAG
+
+    return EDNAG
+
+
+def _local_search() -> type[Generator]:
+    from orchestrator.generate.local_search import LocalSearch
+
+    return LocalSearch
+
+
+def _dinas() -> type[Generator]:
+    from orchestrator.generate.dinas.generator import DiNAS
+
+    return DiNAS
+
+
 _LOADERS: dict[str, Callable[[], type[Generator]]] = {
     "diffusion_evolution": _diffusion_evolution,
     "diffusion_nag": _diffusion_nag,
+    "dinas": _dinas,
+    "ednag": _ednag,
+    "local_search": _local_search,
     "random": _random,
     "regularized_evolution": _evolution,
 }
 
 
 def generator_kinds() -> tuple[str, ...]:
-    """The kinds that `make_generator` knows, those of other packages included."""
+    """The kinds of single generators, those of other packages included; `MIXTURE` makes one out of several."""
     return tuple(sorted({*_LOADERS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
 
 
-def make_generator(config: Mapping[str, Any], space: Space) -> Generator:
+def make_generator(config: Mapping[str, Any] | Sequence[Mapping[str, Any]], space: Space) -> Generator:
     """The generator that a configuration such as `{"kind": "random", "pool": 256}` describes.
 
-    A generator that starts from another's proposal takes that one's configuration as its option `start`.
+    A list of configurations, each with a `share`, is a mixture; so is `{"kind": "mixture", "parts": [...]}`. A
+    generator that starts from another's proposal takes that one's configuration as its option `start`.
 
     Args:
         config: `kind`, and the keyword arguments of that generator's constructor; `pool` is left to the campaign.
@@ -72,24 +97,62 @@ def make_generator(config: Mapping[str, Any], space: Space) -> Generator:
         ConfigError: An unknown kind, or unknown or wrong options: all of them at once.
         CheckpointError: The generator's weights cannot be used.
     """
-    kind = str(config.get("kind"))
-    options = {name: value for name, value in config.items() if name not in _NOT_OPTIONS}
-    problems = _problems(kind, options)
+    problems = list(_problems(config, "generator"))
     if problems:
         raise ConfigError("generator", problems)
-    start = {"start": make_generator(options.pop("start"), space)} if "start" in options else {}
+    return _make(config, space)
+
+
+def _make(config: Mapping[str, Any] | Sequence[Mapping[str, Any]], space: Space) -> Generator:
+    """What a configuration without problems describes."""
+    parts = _parts(config)
+    if parts is not None:
+        return Mixture([Part(_make(_without_share(part), space), float(part.get("share", 1))) for part in parts])
+    assert isinstance(config, Mapping)
+    kind, options = str(config["kind"]), _options(config)
+    start = {"start": _make(options.pop("start"), space)} if "start" in options else {}
     return _load(kind)(space, **dict(_model(kind).model_validate(options)), **start)  # type: ignore[call-arg]
 
 
-def _problems(kind: str, options: Mapping[str, Any], at: str = "generator") -> list[Problem]:
-    """What is wrong with a generator's configuration, that of the generator it starts from included."""
-    if kind not in generator_kinds():
-        return [Problem(f"{at}.kind", kind, ", ".join(generator_kinds()))]
-    problems: list[Problem] = []
+def _problems(config: object, at: str) -> Iterator[Problem]:
+    """What is wrong with a configuration, those of the generators inside of it included."""
+    parts = _parts(config)
+    if parts is not None:
+        yield from _mixture_problems(config, parts, at)
+    elif not isinstance(config, Mapping):
+        yield Problem(at, config, "{kind: ...}, or a list of {kind: ..., share: ...}")
+    elif config.get("kind") not in generator_kinds():
+        yield Problem(f"{at}.kind", config.get("kind"), ", ".join((*generator_kinds(), MIXTURE)))
+    else:
+        yield from _option_problems(str(config["kind"]), _options(config), at)
+
+
+def _mixture_problems(config: object, parts: Sequence[object], at: str) -> Iterator[Problem]:
+    """What is wrong with a mixture; its parts are numbered whether or not they are written as a bare list."""
+    if not parts:
+        yield Problem(at, parts, "at least one {kind: ..., share: ...}")
+    if isinstance(config, Mapping):
+        for option in sorted(config.keys() - {"parts"} - _NOT_OPTIONS):
+            yield Problem(f"{at}.{option}", config[option], "no such option; a mixture has pool and parts")
+    for index, part in enumerate(parts):
+        here = f"{at}[{index}]"
+        if not isinstance(part, Mapping):
+            yield Problem(here, part, "{kind: ..., share: ...}")
+            continue
+        share = part.get("share", 1)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < math.inf:
+            yield Problem(f"{here}.share", share, "a number above 0; shares need not add up to 1")
+        if "pool" in part:
+            whole = "the pool is shared: {kind: mixture, pool: ..., parts: [...]}, and a share in each part"
+            yield Problem(f"{here}.pool", part["pool"], whole)
+        yield from _problems(_without_share(part), here)
+
+
+def _option_problems(kind: str, options: Mapping[str, Any], at: str) -> Iterator[Problem]:
+    """What is wrong with the options of a single generator, and with the generator that it starts from."""
     allowed = inspect.signature(_load(kind)).parameters
-    if "start" in allowed and isinstance(start := options.get("start"), Mapping):
-        rest = {name: value for name, value in start.items() if name not in _NOT_OPTIONS}
-        problems += _problems(str(start.get("kind")), rest, f"{at}.start")
+    if "start" in allowed and "start" in options:
+        yield from _problems(options["start"], f"{at}.start")
         options = {name: value for name, value in options.items() if name != "start"}
     try:
         _model(kind).model_validate(options)
@@ -97,8 +160,23 @@ def _problems(kind: str, options: Mapping[str, Any], at: str = "generator") -> l
         for detail in error.errors():
             unknown = detail["type"] == "extra_forbidden"
             hint = f"no such option; options: {', '.join(list(allowed)[1:])}" if unknown else detail["msg"]
-            problems.append(Problem(".".join((at, *map(str, detail["loc"]))), detail["input"], hint))
-    return problems
+            yield Problem(".".join((at, *map(str, detail["loc"]))), detail["input"], hint)
+
+
+def _parts(config: object) -> Sequence[Any] | None:
+    """The parts of a mixture; None for anything else."""
+    if isinstance(config, Mapping) and config.get("kind") == MIXTURE:
+        config = config.get("parts", ())
+    return config if isinstance(config, Sequence) and not isinstance(config, str) else None
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes to the constructor."""
+    return {name: value for name, value in config.items() if name not in _NOT_OPTIONS}
+
+
+def _without_share(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name != "share"}
 
 
 def _model(kind: str) -> type[BaseModel]:

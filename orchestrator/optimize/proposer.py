@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, repeat
 
 import numpy as np
 import torch
@@ -54,7 +54,8 @@ class Suggestion:
 
     Attributes:
         slots: Its choices.
-        origin: `initial`, the generator's name, `mutation` (a change of the front), or `sample` (the pool ran dry).
+        origin: `initial`, the generator's name (of a mixture, that of the part which made it), `mutation` (a change of
+            the front), or `sample` (the pool ran dry).
         acquisition: Log acquisition when it was chosen; None without surrogates.
         predictions: By metric; empty without surrogates.
     """
@@ -167,15 +168,12 @@ class Proposer:
         assert reference is not None, "surrogates are fitted on complete observations only"
         beliefs = believe(self._goal, self._fitter, observations, reference)
         request = Request(self._pool, beliefs.acquisition, beliefs.elites, int(rng.integers(2**31)))
-        sources = {
-            self._generator.name: self._generator.propose(request).slots,
-            MUTATION: self._mutations(beliefs.elites, rng),
-        }
-        pool = [
-            (slots, origin)
-            for origin, rows in sources.items()
-            for slots in self._fresh(map(tuple, rows.tolist()), is_known, seen)
-        ]
+        proposal = self._generator.propose(request)
+        proposed = zip(proposal.slots, proposal.origins or repeat(self._generator.name), strict=False)
+        origins: dict[Slots, str] = {}
+        for row, origin in chain(proposed, zip(self._mutations(beliefs.elites, rng), repeat(MUTATION), strict=False)):
+            origins.setdefault(tuple(row.tolist()), origin)
+        pool = [(slots, origins[slots]) for slots in self._fresh(origins, is_known, seen)]
         if not pool:
             return []
         picks = select_batch(

@@ -81,7 +81,7 @@ def _header(run: Run) -> Html:
     config = run.state.config
     facts = [
         f"space {config.space.kind}",
-        f"generator {config.generator.kind}",
+        f"generator {config.generator.label}",
         f"accuracy: {config.accuracy.kind}",
         f"devices: {', '.join(run.devices)}",
         f"seed {config.seed}",

@@ -1,0 +1,1 @@
+"""EDNAG: architectures by evolutionary denoising, without any training."""
