@@ -170,7 +170,7 @@ class MobileNetV3:
         depths = slots[:, :STAGES] + DEPTHS[0]
         beyond = np.arange(POSITIONS)[None, None] >= depths[:, :, None]
         mask = np.zeros(slots.shape, dtype=bool)
-        mask[:, FIRST_BLOCK:RESOLUTION] = beyond.reshape(len(slots), -1)
+        mask[:, FIRST_BLOCK:RESOLUTION] = beyond.reshape(len(slots), STAGES * POSITIONS)
         return mask
 
     def project(self, scores: FloatArray) -> IntArray:
