@@ -61,7 +61,8 @@ def test_features_are_finite_and_have_gradients(space: MobileNetV3) -> None:
     encoding = MobileNetV3Encoding(space.resolutions)
     for slots in (relaxed(space, drawn(space, 8)), torch.full((2, len(space.choices), 9), 1 / 9, dtype=torch.float64)):
         slots.requires_grad_()
-        for features in (encoding.accuracy, encoding.costs, encoding.work, encoding.connected, encoding.waste):
+        parts = (encoding.accuracy, encoding.signature, encoding.costs, encoding.work)
+        for features in (*parts, encoding.connected, encoding.waste):
             values = features(slots)
             assert values.isfinite().all()
             assert len(values) == len(slots)
@@ -78,3 +79,31 @@ def test_active_blocks_are_those_of_the_architecture() -> None:
         for stage, expected in zip(blocks, stages, strict=True):
             assert [BLOCK_CHOICES[int(block.argmax())] for block in stage if block.sum()] == list(expected)
             assert stage.sum() == len(expected)
+
+
+def test_accuracy_sees_depths_kernels_and_expansions_of_stages_and_positions() -> None:
+    slots = drawn(SPACE, 16)
+    seen = MobileNetV3Encoding().accuracy(relaxed(SPACE, slots)).numpy()
+    for row, features in zip(slots, seen, strict=True):
+        stages = SPACE.stages(SPACE.architecture(row))
+        kernels = [[(kernel - 3) / 2 for kernel, _ in stage] for stage in stages]
+        expansions = [[float(expansion) for _, expansion in stage] for stage in stages]
+        padded = [[*values, 0.0, 0.0][:4] for part in (kernels, expansions) for values in part]
+        expected = [
+            *map(len, stages),
+            *map(sum, kernels),
+            *map(sum, expansions),
+            *(np.log(sum(values)) for values in expansions),
+            *(float(len(stage) > position) for stage in stages for position in (2, 3)),
+            *(value for values in padded for value in values),
+        ]
+        np.testing.assert_allclose(features, expected, atol=1e-12)
+
+
+def test_signatures_are_equal_for_equal_networks_only() -> None:
+    slots = drawn(SEARCHED, 30)
+    encoding = MobileNetV3Encoding(SEARCHED.resolutions)
+    signatures = encoding.signature(relaxed(SEARCHED, slots))
+    disguised = np.where(SEARCHED.inactive(slots), 8, slots)
+    torch.testing.assert_close(encoding.signature(relaxed(SEARCHED, disguised)), signatures)
+    assert len(signatures.unique(dim=0)) == len(np.unique(slots, axis=0))

@@ -11,8 +11,9 @@ from botorch.acquisition import qLogExpectedImprovement
 from botorch.sampling import SobolQMCNormalSampler
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from orchestrator.predict.cost_model import fit_prices
+from orchestrator.predict.cost_model import PricePrior, fit_prices, prices_of_work, work_prior
 from orchestrator.predict.surrogates import Measured, Surrogate, SurrogateFitter
+from orchestrator.space.mobilenetv3 import MobileNetV3
 from orchestrator.space.nasbench201 import NASBench201
 
 SPACE = NASBench201()
@@ -83,6 +84,59 @@ def test_prices_are_recovered_and_never_negative() -> None:
     prices = fit_prices(amounts, latency, np.full(len(amounts), 4e-4))
     assert (prices >= 0).all()
     assert np.median(np.abs(amounts @ prices / (amounts @ PRICES) - 1)) < 0.02
+
+
+def test_a_prior_holds_where_nothing_was_measured() -> None:
+    amounts = np.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0], [1.0, 3.0, 0.0]])
+    prior = PricePrior(np.array([1.0, 1.0, 7.0]), np.array([1.0, 1.0, 1.0]))
+    prices = fit_prices(amounts, amounts @ np.array([2.0, 3.0, 0.0]), np.full(3, 1e-4), prior)
+    np.testing.assert_allclose(prices, [2.0, 3.0, 7.0], rtol=0.05)
+
+
+def test_prices_in_proportion_to_work_are_a_start() -> None:
+    amounts = np.abs(np.random.default_rng(0).normal(size=(40, 6)))
+    amounts[:, 0] = 1.0
+    nominal = np.array([2.0, 0.0, 1.0, 5.0, 3.0, 0.5])
+    found = prices_of_work(amounts, amounts @ nominal)
+    np.testing.assert_allclose(found, nominal, atol=1e-4)
+    few = amounts[:4]
+    prior = work_prior(few, 0.7 + 0.1 * few @ nominal, np.full(4, 1e-4), found, amounts.mean(axis=0))
+    np.testing.assert_allclose(prior.mean, 0.1 * nominal + 0.7 * np.eye(6)[0], atol=0.05)
+    assert (prior.deviation > 0).all()
+
+
+def test_a_large_space_is_learned_from_fewer_measurements_than_it_has_prices() -> None:
+    space = MobileNetV3()
+    fitter = SurrogateFitter(space)
+    rng = np.random.default_rng(0)
+    slots = space.sample(500, rng)
+    relaxed = fitter.relaxed(slots)
+    amounts = space.encoding().costs(relaxed).numpy()
+    nominal = prices_of_work(amounts, space.encoding().work(relaxed).numpy())
+    latency = amounts @ (0.2 + 0.05 * nominal * rng.uniform(0.7, 1.3, len(nominal)))
+    measured = latency[:20] * np.exp(rng.normal(0, 0.02, 20))
+    surrogate = fitter.cost(Measured(slots[:20], measured, np.full(20, 4e-4)))
+    with torch.no_grad():
+        mean, variance = surrogate.marginal(relaxed[20:])
+    error = mean.numpy() - np.log(latency[20:])
+    assert np.sqrt((error**2).mean()) < 0.05
+    assert 0.1 < (error**2 / variance.numpy()).mean() < 2.0
+
+
+def test_isomorphic_architectures_share_what_features_do_not_explain() -> None:
+    train = sample(60, 0)
+    values = accuracy_of(train)
+    lucky = np.array([[0, 0, 0, 3, 0, 0], [3, 0, 0, 3, 0, 0], [0, 2, 0, 3, 0, 0]])  # one network, written three ways
+    neighbour = np.array([[0, 0, 0, 2, 0, 0]])
+    train = np.concatenate([train[~(train[:, None] == lucky[None]).all(2).any(1)], lucky[:2]])
+    values = accuracy_of(train)
+    values[-2:] += 4.0
+    surrogate = FITTER.accuracy(Measured(train, values, np.zeros(len(train))), floor=-math.inf)
+    with torch.no_grad():
+        mean, _ = surrogate.marginal(FITTER.relaxed(np.concatenate([lucky[2:], neighbour])))
+    excess = mean.numpy() - accuracy_of(np.concatenate([lucky[2:], neighbour]))
+    assert excess[0] > 1.5
+    assert excess[0] > excess[1] + 1.0
 
 
 def test_a_precise_measurement_counts_more_than_a_vague_one() -> None:
