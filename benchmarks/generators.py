@@ -15,8 +15,10 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ FIRST_CALLS = 500  # that a time limit is approached from
 LARGEST_STEP = 8.0
 ENOUGH = 0.7  # share of the time limit that must be used
 TRIALS = 8
+PARTS = ("samples", "calls", "time")
 
 Row = dict[str, Any]
 
@@ -111,9 +114,9 @@ def usable(methods: Sequence[Method], space: Space) -> Iterator[Method]:
         yield method
 
 
-def sampling(method: Method, space: Space, seeds: int) -> Row:
+def sampling(method: Method, space: str, seeds: int) -> Row:
     """Unguided samples of one method; medians over seeds."""
-    generator = method.generator(space)
+    generator = method.generator(make_space(space))
     generator.propose(Request(8))  # the first call of anything loads it
     timed = [_timed(generator, Request(SAMPLES, seed=seed)) for seed in _seeds(seeds)]
     proposals = [proposal for proposal, _ in timed]
@@ -122,7 +125,7 @@ def sampling(method: Method, space: Space, seeds: int) -> Row:
         "validity_unprojected": float(np.median([p.validity_unprojected for p in proposals])),
         "uniqueness": _median_known([p.uniqueness for p in proposals]),
         "novelty": _median_known([p.novelty for p in proposals]),
-        "diversity": float(np.median([diversity(space, p.slots[:COMPARED]) for p in proposals])),
+        "diversity": float(np.median([diversity(generator.space, p.slots[:COMPARED]) for p in proposals])),
         "cpu_ms_each": 1000 * float(np.median([seconds for _, seconds in timed])) / SAMPLES,
     }
 
@@ -182,7 +185,7 @@ def _row(method: Method, found: Mapping[float, Sequence[Search]]) -> Row:
     return {
         "method": method.label,
         "budgets": {
-            budget: {
+            f"{budget:g}": {
                 "best": median([each.worth.best for each in searches]),
                 "mean_of_ten": median([each.worth.mean for each in searches]),
                 "within": float(np.mean([each.worth.within for each in searches])),
@@ -224,12 +227,12 @@ def sampling_table(rows: Sequence[Row]) -> str:
 
 def search_table(rows: Sequence[Row], budgets: Sequence[float]) -> str:
     """Markdown; the highest best of each budget in bold."""
-    tops = {budget: np.nanmax([row["budgets"][budget]["best"] for row in rows]) for budget in budgets}
+    tops = {budget: np.nanmax([row["budgets"][f"{budget:g}"]["best"] for row in rows]) for budget in budgets}
     lines = []
     for row in rows:
         cells = []
         for budget in budgets:
-            at = row["budgets"][budget]
+            at = row["budgets"][f"{budget:g}"]
             best = _number(at["best"], 2)
             best = f"**{best}**" if at["best"] == tops[budget] else best
             cells.append(f"{best} / {_number(at['mean_of_ten'], 2)}")
@@ -247,35 +250,64 @@ def _markdown(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), *lines))
 
 
+class Notes:
+    """Rows already measured, in a file of JSON lines: a comparison that was interrupted goes on where it stood.
+
+    A row is known by what was asked, not by the code that answered: start a new file when a generator has changed.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Args:
+        path: The file; None remembers nothing.
+        """
+        self._path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self._known: dict[str, Row | None] = dict(json.loads(line) for line in lines)
+
+    def row(self, measure: Callable[[], Row | None], *asked: object) -> Row | None:
+        """The row of what was asked, measured if it is new."""
+        key = json.dumps(asked)
+        if key not in self._known:
+            self._known[key] = measure()
+            if self._path is not None:
+                with self._path.open("a") as file:
+                    file.write(json.dumps([key, self._known[key]]) + "\n")
+        return self._known[key]
+
+
 def compare(arguments: argparse.Namespace, name: str) -> Row:
     """All three tables of one space, printed as they come unless JSON is asked for."""
-    space = make_space(name)
-    budgets = arguments.budgets or BUDGETS_MS[name]
+    space, notes = make_space(name), Notes(arguments.notes)
+    budgets, seeds = list(arguments.budgets or BUDGETS_MS[name]), arguments.seeds
     methods = list(usable([parse_method(text) for text in arguments.methods or ()] or all_methods(), space))
-    rows: Row = {"space": name, "seeds": arguments.seeds, "budgets_ms": list(budgets)}
+    tables: Row = {"space": name, "seeds": seeds, "budgets_ms": budgets}
+
+    def rows(measure: partial[Any]) -> list[Row]:
+        found = [
+            notes.row(partial(measure, each), measure.func.__name__, asdict(each), measure.keywords) for each in methods
+        ]
+        return [row for row in found if row is not None]
 
     def show(title: str, table: str) -> None:
         if not arguments.json:
             print(f"\n### {name}: {title}\n\n{table}", flush=True)
 
-    if not arguments.only or "samples" in arguments.only:
-        every = [sampling(method, space, min(arguments.seeds, SAMPLING_SEEDS)) for method in methods if method.guided]
-        rows["samples"] = [row for row in every if row["uniqueness"] is not None]  # others have no sampler of their own
-        show(f"{SAMPLES:,} unguided samples", sampling_table(rows["samples"]))
+    if "samples" in arguments.only:
+        found = rows(partial(sampling, space=name, seeds=SAMPLING_SEEDS))
+        tables["samples"] = [row for row in found if row["uniqueness"] is not None]  # others have no sampler
+        show(f"{SAMPLES:,} unguided samples", sampling_table(tables["samples"]))
     legend = "best / mean of the ten best, percent"
-    if not arguments.only or "calls" in arguments.only:
-        rows["equal_calls"] = {}
-        for calls in arguments.calls:
-            found = [at_equal_calls(method, name, budgets, calls, arguments.seeds) for method in methods]
-            rows["equal_calls"][calls] = found
-            show(f"{calls:,} predictor calls, {arguments.seeds} seeds ({legend})", search_table(found, budgets))
-    if not arguments.only or "time" in arguments.only:
-        seeds = min(arguments.seeds, arguments.time_seeds)
-        timed = [at_equal_time(method, name, budgets, arguments.cpu_seconds, seeds) for method in methods]
-        rows["equal_time"] = [row for row in timed if row is not None]
-        title = f"{arguments.cpu_seconds:g} s of processor time, {seeds} seeds ({legend})"
-        show(title, search_table(rows["equal_time"], budgets))
-    return rows
+    tables["equal_calls"] = {}
+    for calls in arguments.calls if "calls" in arguments.only else ():
+        found = rows(partial(at_equal_calls, space=name, budgets=budgets, calls=calls, seeds=seeds))
+        tables["equal_calls"][calls] = found
+        show(f"{calls:,} predictor calls, {seeds} seeds ({legend})", search_table(found, budgets))
+    if "time" in arguments.only:
+        few, limit = min(seeds, arguments.time_seeds), arguments.cpu_seconds
+        found = rows(partial(at_equal_time, space=name, budgets=budgets, seconds=limit, seeds=few))
+        tables["equal_time"] = found
+        show(f"{limit:g} s of processor time, {few} seeds ({legend})", search_table(found, budgets))
+    return tables
 
 
 def main() -> None:
@@ -286,15 +318,16 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, nargs="+", help="milliseconds")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="labels, kinds, or KIND:OPTION=VALUE,...")
-    parser.add_argument("--only", nargs="+", choices=["samples", "calls", "time"], help="default: all three")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="default: all three")
     parser.add_argument("--cpu-seconds", type=float, default=1.0, help="of the comparison at equal time")
     parser.add_argument("--time-seeds", type=int, default=5, help="of the comparison at equal time, at most")
+    parser.add_argument("--notes", type=Path, metavar="FILE", help="keep rows there, and measure none twice")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     compared = [compare(arguments, name) for name in ([arguments.space] if arguments.space else BUDGETS_MS)]
     if arguments.json:
-        print(json.dumps(compared, indent=2, default=asdict))
+        print(json.dumps(compared, indent=2))
 
 
 if __name__ == "__main__":

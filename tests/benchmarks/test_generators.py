@@ -98,7 +98,7 @@ def test_equal_calls_are_equal_and_evolution_beats_drawing(generators: ModuleTyp
         for label in ("uniform draws, no predictor", "draw and filter", "regularized_evolution")
     }
     assert [row["calls"] for row in rows.values()] == [0, 200, 200]
-    ranked = [row["budgets"][6.0]["best"] for row in rows.values()]
+    ranked = [row["budgets"]["6"]["best"] for row in rows.values()]
     assert ranked == sorted(ranked)
     table = generators.search_table(list(rows.values()), [3.0, 6.0])
     assert table.count("**") >= 4
@@ -111,8 +111,25 @@ def test_equal_time_ends(generators: ModuleType, synthetic: list[object]) -> Non
 
 
 def test_samples_of_generators_that_sample(generators: ModuleType) -> None:
-    row = generators.sampling(generators.parse_method("draw and filter"), SPACE, 1)
+    row = generators.sampling(generators.parse_method("draw and filter"), "nasbench201", 1)
     assert row["validity_unprojected"] == 1
     assert row["uniqueness"] > 0.95
     assert row["novelty"] is None
     assert "| draw and filter | 1.000 |" in generators.sampling_table([row])
+
+
+def test_rows_are_kept_and_not_measured_twice(generators: ModuleType, tmp_path: Path) -> None:
+    path, measured = tmp_path / "notes.jsonl", []
+
+    def measure() -> dict[str, object]:
+        measured.append(1)
+        return {"method": "drawing", "best": math.nan}
+
+    for _ in range(2):
+        notes = generators.Notes(path)
+        for calls in (100, 200):
+            row = notes.row(measure, "calls", {"kind": "random"}, calls)
+            assert math.isnan(row["best"])
+    assert len(measured) == 2
+    generators.Notes(None).row(measure, "calls")
+    assert len(measured) == 3
