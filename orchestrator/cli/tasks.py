@@ -49,7 +49,7 @@ def collect(
     """
     from orchestrator.errors import ConfigError, Problem
     from orchestrator.predict.transfer.collect import CollectPlan, collect_tasks
-    from orchestrator.space.registry import make_space
+    from orchestrator.space.registry import parse_space
 
     if not 2 <= classes[0] <= classes[1]:
         raise ConfigError("nag tasks collect", [Problem("--classes", classes, "two numbers, 2 <= fewest <= most")])
@@ -67,7 +67,7 @@ def collect(
             print(f"{done}/{of} trainings", file=sys.stderr, flush=True)
 
     with interrupt() as stopped:
-        done = collect_tasks(plan, make_space(space), out, progress=show, stop=stopped)
+        done = collect_tasks(plan, parse_space(space), out, progress=show, stop=stopped)
     print(f"{out}: {done} of {total} trainings")
     if done < total:
         print("the same command goes on", file=sys.stderr)

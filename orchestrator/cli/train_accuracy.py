@@ -38,9 +38,9 @@ def accuracy(
     from orchestrator.predict.transfer.tasks import read_tasks
     from orchestrator.predict.transfer.train import TransferConfig, train_transfer
     from orchestrator.predict.transfer.trial import try_on
-    from orchestrator.space.registry import make_space
+    from orchestrator.space.registry import parse_space
 
-    chosen = make_space(space)
+    chosen = parse_space(space)
     known = list(read_tasks(tasks, chosen))
     if len(known) - holdout < 2:
         raise ConfigError(

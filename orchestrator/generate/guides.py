@@ -1,6 +1,7 @@
 """Guides: what generation is steered by outside of a campaign, named as on the command line.
 
-A score is `FILE:COLUMN` (a predictor fitted on a table) or `ofa:FILE` (OFA's accuracy predictor); a device whose
+A score is `FILE:COLUMN` (a predictor fitted on a table), `ofa:FILE` (OFA's accuracy predictor), or
+`accuracy:CHECKPOINT@DATASET` (a predictor across data sets, on images that nothing was trained on); a device whose
 latencies can be predicted is `table:FILE:COLUMN` or `lut:FILE[@WIDTH]` (a table of blocks).
 """
 
@@ -56,7 +57,7 @@ def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
 
     Args:
         space: Whose architectures are scored.
-        text: `FILE:COLUMN` or `ofa:FILE`.
+        text: `FILE:COLUMN`, `ofa:FILE` or `accuracy:CHECKPOINT@DATASET`.
         seed: Chooses the rows of a table that its predictor is fitted on.
 
     Raises:
@@ -65,11 +66,25 @@ def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
         IllegalArchitecture: A table lists something that is not in the space.
     """
     kind, _, rest = text.partition(":")
+    if kind == "accuracy":
+        return _across_datasets(space, text, rest, seed)
     if kind != "ofa":
         return fit_score(space, text, seed=seed)
     from orchestrator.predict.ofa_accuracy import OfaAccuracy
 
     return OfaAccuracy(Path(rest), _mobilenetv3(space, "--guide", text))
+
+
+def _across_datasets(space: Space, text: str, rest: str, seed: int) -> Utility:
+    """Accuracy on a data set that nothing was trained on. Raises ConfigError, CheckpointError, DataError."""
+    from orchestrator.predict.transfer.predictor import TransferPredictor
+    from orchestrator.predict.transfer.tasks import images_of
+
+    checkpoint, _, dataset = rest.partition("@")
+    if not dataset:
+        allowed = "accuracy:CHECKPOINT@DATASET, with digits, an .npz or a folder of pictures as the data set"
+        raise ConfigError("guidance", [Problem("--guide", text, allowed)])
+    return TransferPredictor.load(Path(checkpoint), space).on(images_of(dataset), seed=seed)
 
 
 def make_latency(space: Space, device: str, *, seed: int = 0) -> Prediction:

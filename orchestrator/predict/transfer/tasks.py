@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import DataError, IllegalArchitecture
+from orchestrator.objective.pixels import read_pixels
 from orchestrator.space.base import FloatArray, IntArray, Space
 
 IMAGES = "images.npz"
 ACCURACIES = "accuracies.csv"
 _FEWEST_ACCURACIES = 2
+_PICTURE = 32  # size that pictures of a folder are read at; features look at half of it
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,14 @@ def read_images(path: Path) -> LabelledImages:
     if y.max() < 1:
         raise DataError(f"{path}: one class alone is no task", hint)
     return LabelledImages(x, y.astype(np.int64))
+
+
+def images_of(dataset: str) -> LabelledImages:
+    """Images of a data set as campaigns name them: `digits`, an `.npz`, or a folder of pictures. Raises DataError."""
+    pixels = read_pixels(dataset, (_PICTURE, _PICTURE), 3)
+    if pixels.images.dtype != np.uint8:
+        raise DataError(f"{dataset}: images are {pixels.images.dtype}", "a predictor looks at uint8 images")
+    return LabelledImages(pixels.images.astype(np.uint8), pixels.labels)
 
 
 def _read_accuracies(path: Path, space: Space) -> tuple[IntArray, FloatArray]:

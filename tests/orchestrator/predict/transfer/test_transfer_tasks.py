@@ -92,7 +92,7 @@ def test_collecting_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def _collect(out: Path) -> None:
-    collect_tasks(_PLAN, NASBench201(), out)
+    collect_tasks(replace(_PLAN, architectures=2), NASBench201(), out)
 
 
 def test_two_processes_share_the_work_and_find_the_same(tmp_path: Path) -> None:
@@ -120,3 +120,15 @@ def test_the_command_line_trains_and_tries(tmp_path: Path) -> None:
     assert values["tasks"] == 3
     assert set(values["spearman_by_evaluations"]) == {"0", "1", "5"}, "12 architectures leave 2 after 10: too few"
     assert out.is_file()
+
+
+def test_generation_is_guided_on_images_alone(tmp_path: Path) -> None:
+    for number in range(3):
+        _write(tmp_path / "tasks" / f"task{number}", number)
+    model = tmp_path / "a.safetensors"
+    trained = ["train", "accuracy", "--space", "nasbench201", "--tasks", str(tmp_path / "tasks"), "--steps", "3"]
+    assert CliRunner().invoke(app, [*trained, "--out", str(model)]).exit_code == 0
+    asked = ["generate", "--space", "nasbench201", "--method", "random", "-n", "3", "--json"]
+    result = CliRunner().invoke(app, [*asked, "--guide", f"accuracy:{model}@digits"])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["architectures"]) == 3
