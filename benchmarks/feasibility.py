@@ -140,7 +140,7 @@ def mobilenetv3(options: dict[str, Any], quantile: float, seed: int) -> Task:
 def conditional(task: Task, device: Device, budget_ms: float, count: int, seed: int) -> IntArray:
     """DiNAS, asked for the budget and the accuracy quantile at once."""
     budget = DeviceBudget.on(device.latency_ms, budget_ms, task.generator.references, device.name)
-    return task.generator.sample(count, Conditions.of(task.quantile, [budget]), seed)
+    return canonical(task.space, task.generator.sample(count, Conditions.of(task.quantile, [budget]), seed))
 
 
 def uniform(task: Task, device: Device, budget_ms: float, count: int, seed: int) -> IntArray:
@@ -155,8 +155,8 @@ def draw_and_filter(task: Task, device: Device, budget_ms: float, count: int, se
     network, margin = task.generator.checkpoint.network, task.generator.checkpoint.calibration.margin
     budget = DeviceBudget.on(device.latency_ms, budget_ms * math.exp(-margin), task.generator.references, device.name)
     asked = Asked.of(Conditions.of(None, [budget]).targets * len(drawn), len(task.generator.references))
-    used = network.cost_model(torch.from_numpy(drawn), width(task.space), asked)[0][:, 0].numpy()
-    order = np.lexsort((-score(task.predictor, drawn, task.space), np.maximum(used, 1.0)))
+    excess = network.excess(torch.from_numpy(drawn), asked).numpy()
+    order = np.lexsort((-score(task.predictor, drawn, task.space), np.maximum(excess, 0.0)))
     return drawn[order[:count]]
 
 

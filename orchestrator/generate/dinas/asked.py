@@ -80,6 +80,10 @@ class Asked:
         """The first rows."""
         return Asked(*(getattr(self, name)[:count] for name in self.__dataclass_fields__))
 
+    def rows(self, rows: Tensor) -> Asked:
+        """The given rows."""
+        return Asked(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
     def without_accuracy(self) -> Asked:
         """Nothing said of accuracy."""
         return replace(self, share_asked=torch.zeros_like(self.share_asked))

@@ -7,16 +7,11 @@ predictor or ten measurements give them. So a new budget, or another known devic
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.space.base import FloatArray, IntArray
-
-_ALONG_FRONT = 16  # targets of a campaign's round
-_BETTER_THAN = 0.97  # share of the architectures within its budgets that a target of a campaign shall surpass
 
 
 @dataclass(frozen=True)
@@ -114,36 +109,3 @@ class Conditions:
                 for target in self.targets
             )
         )
-
-
-def along_front(
-    references: IntArray,
-    elites: IntArray,
-    latency_of: Mapping[str, Callable[[IntArray], FloatArray]],
-    bounds: Mapping[str, float],
-    accuracy_quantile: float = _BETTER_THAN,
-) -> Conditions | None:
-    """What a campaign asks of a conditional generator: to be as fast as points of the front, and more accurate.
-
-    Args:
-        references: (`R`, `S`) the generator's reference architectures.
-        elites: (`N`, `S`) the front so far; may be empty.
-        latency_of: By device, (`B`,) milliseconds that the campaign's surrogate expects of (`B`, `S`) architectures.
-        bounds: By device, the latency that the goal allows; of devices whose latency is an objective, none.
-        accuracy_quantile: Of every target.
-
-    Returns:
-        None where nothing can be asked: no latencies, or no front to ask them along.
-    """
-    if not latency_of or (not len(elites) and not bounds.keys() >= latency_of.keys()):
-        return None
-    known = {name: tuple(latency(references).tolist()) for name, latency in latency_of.items()}
-    reached = {name: latency(elites) for name, latency in latency_of.items() if name not in bounds}
-
-    def target(row: int) -> Target:
-        limits = {name: bounds[name] if name in bounds else float(reached[name][row]) for name in known}
-        return Target(accuracy_quantile, tuple(DeviceBudget(limits[name], known[name], name) for name in known))
-
-    count = max(len(elites), 1)
-    rows = np.linspace(0, count - 1, min(count, _ALONG_FRONT)).round().astype(int)
-    return Conditions(tuple(dict.fromkeys(target(row) for row in rows)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from orchestrator.generate.dinas.asked import Asked
 from orchestrator.predict.encodings import Encoding
 
-_RIDGE = 1e-4  # of the mean square: references are measured, and amounts that always occur together share a price
+_RIDGE = 5e-4  # of the mean square: references are measured, and amounts that always occur together share a price
 
 
 class CostModel(nn.Module):
@@ -52,21 +52,25 @@ class CostModel(nn.Module):
         ridge = _RIDGE * gram.diagonal().mean() * torch.eye(size, dtype=torch.float64)
         self.prices.copy_(torch.linalg.solve(gram + ridge, moment).unflatten(0, (-1, count)))
 
-    def forward(self, z: Tensor, width: int, asked: Asked) -> tuple[Tensor, Tensor]:
-        """(`B`, `K`) share of each budget that (`B`, `S`) slots use, and (`B`, `K`, `S`, `V`) that after each change.
+    def used(self, vertices: Tensor, asked: Asked) -> Tensor:
+        """(`B`, `K`) share of each budget that (`B`, `S`, `V`) architectures use; 0 of budgets that are not asked.
+
+        1 is where an architecture stops being within the budget.
+        """
+        references = (asked.references - asked.budgets[..., None]).exp() * asked.budget_asked[..., None]
+        return torch.einsum("ba,ar,bkr->bk", self._amounts_of(vertices), self.prices, references)
+
+    def forward(self, vertices: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+        """What is `used`, and (`B`, `K`, `S`, `V`) what would be after each change of one slot.
 
         The amounts are multilinear in the slots, so their slope at an architecture is what a change of one slot adds.
-        Budgets that are not asked are not used.
         """
-        vertices = torch.nn.functional.one_hot(z, width).to(asked.budgets.dtype).requires_grad_()
-        # In units of the budget: 1 is where an architecture stops being within it.
-        references = (asked.references - asked.budgets[..., None]).exp() * asked.budget_asked[..., None]
+        vertices = vertices.detach().requires_grad_()
         with torch.enable_grad():
-            used = torch.einsum("ba,ar,bkr->bk", self._amounts_of(vertices), self.prices, references)
+            used = self.used(vertices, asked)
             slopes = [
                 torch.autograd.grad(column.sum(), vertices, retain_graph=True)[0] for column in used.unbind(dim=1)
             ]
         slope = torch.stack(slopes, dim=1)
-        here = slope.gather(-1, z[:, None, :, None].expand(-1, slope.shape[1], -1, -1))
-        used = used.detach()
+        used, here = used.detach(), (slope * vertices.detach()[:, None]).sum(-1, keepdim=True)
         return used, used[..., None, None] + slope - here

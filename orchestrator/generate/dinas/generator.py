@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,7 @@ _CALLS_PER_SAMPLE = 10  # about as many different architectures does one guided 
 _BEST_MET = 16  # architectures that count as elites beside the request's own
 _FRUITFUL = 1.0  # new architectures a sample; rounds that meet fewer have collapsed, and end the sampling
 _RATES = (1.0, 10.0)  # of the multipliers of limits: a tenth beyond a limit adds 0.1 to 1 of the score's own pull
+REDRAWS = 4
 _ROUNDS = 10  # of sampling, before what is missing is drawn uniformly
 
 
@@ -57,6 +59,7 @@ class DiNAS:
         accuracy_scale: Annotated[float, Field(ge=0, le=20)] = 1.0,
         latency_scale: Annotated[float, Field(ge=0, le=20)] = 1.0,
         margin: Annotated[float | None, Field(ge=0, le=1)] = None,
+        redraws: Annotated[int, Field(ge=0, le=100)] = REDRAWS,
         strength: Annotated[tuple[float, float], Field(description="weakest and strongest tilt")] = (1.0, 8.0),
         elite_share: Annotated[float, Field(ge=0, le=1)] = 0.5,
         elite_start: Annotated[float, Field(gt=0, le=1)] = 0.35,
@@ -69,6 +72,7 @@ class DiNAS:
         accuracy_scale: How strongly to insist on the accuracy asked; 1 is what was learned, 0 ignores it.
         latency_scale: The same of every budget.
         margin: By how much less than a budget to ask for, in log milliseconds; None for the calibrated margin.
+        redraws: How often a sample is drawn again that exceeds a budget by the cost model inside; calls no utility.
         strength: Range of the tilt by a utility's gradient, drawn log-uniformly for each sample.
         elite_share: Share of the samples that start from re-noised elites, where there are any.
         elite_start: Time in (0, 1] up to which elites are re-noised; 1 forgets them.
@@ -83,11 +87,9 @@ class DiNAS:
         self.checkpoint = load_checkpoint(checkpoint or shipped_checkpoint(space), space)
         self._steps = steps
         self._calls_per_architecture = calls_per_architecture
-        self._insistence = {
-            "accuracy_scale": accuracy_scale,
-            "latency_scale": latency_scale,
-            "margin": self.checkpoint.calibration.margin if margin is None else margin,
-        }
+        self._margin = self.checkpoint.calibration.margin if margin is None else margin
+        self._scales = {"accuracy_scale": accuracy_scale, "latency_scale": latency_scale}
+        self._redraws = redraws
         self._strength = strength
         self._elite_share = elite_share
         self._elite_start = elite_start
@@ -134,18 +136,18 @@ class DiNAS:
         from orchestrator.generate.dinas.guidance import tilt
 
         if not memory.differentiable:
-            raw = self._sample(self._conditional(memory.budget, conditions), memory.budget, elites, generator)
+            raw = self._conditional(memory.budget, conditions, elites, generator)
             memory.rows(legalise(self.space, raw))
             return raw
         batch = min(max(memory.budget // _CALLS_PER_SAMPLE, _SMALLEST_BATCH), _BATCH)
-        denoise = self._conditional(batch, conditions)
+        denoise = self._denoise(self._targets(batch, conditions))
         rounds: list[IntArray] = []
         while True:
             met, best = memory.calls, memory.best(_BEST_MET)
             known = np.concatenate([elites, best]) if len(elites) else best
             strengths, rates = (_log_uniform(bounds, batch, generator) for bounds in (self._strength, _RATES))
             tilted = tilt(denoise, Ascent(memory, self.space, rates), strengths)
-            rounds.append(self._sample(tilted, batch, known, generator))
+            rounds.append(self._sample(tilted, batch, known, generator).numpy())
             if memory.exhausted or memory.calls - met < _FRUITFUL * batch:
                 return np.concatenate(rounds)
 
@@ -159,13 +161,22 @@ class DiNAS:
         unique = distinct(canonical(self.space, raw[valid]))
         return float(valid.mean()), len(unique) / int(valid.sum()), 1.0 - known(unique, self.checkpoint.trained_on)
 
-    def sample(self, count: int, conditions: Conditions | None = None, seed: int = 0) -> IntArray:
-        """(`B`, `S`) samples as they come: legal, but repeats included."""
+    def sample(
+        self, count: int, conditions: Conditions | None = None, seed: int = 0, elites: IntArray | None = None
+    ) -> IntArray:
+        """(`B`, `S`) samples as they come: not projected, repeats included.
+
+        Args:
+            count: `B`.
+            conditions: What they shall be.
+            seed: All randomness derives from it.
+            elites: (`N`, `S`) of which some samples shall be variants.
+        """
         import torch
 
-        generator = torch.Generator().manual_seed(seed)
         none = np.zeros((0, len(self.space.choices)), dtype=np.int64)
-        return legalise(self.space, self._sample(self._conditional(count, conditions), count, none, generator))
+        generator = torch.Generator().manual_seed(seed)
+        return self._conditional(count, conditions, none if elites is None else elites, generator)
 
     def _unguided(self, request: Request, generator: torch.Generator) -> tuple[IntArray, IntArray]:
         """The first `count` samples as they are, and distinct architectures, sampled on until there are enough.
@@ -177,7 +188,7 @@ class DiNAS:
         slots, conditions = raw, request.conditions
         for _ in range(_ROUNDS):
             wanted = 2 * (request.count - len(slots)) if len(raw) else request.count
-            drawn = self._sample(self._conditional(wanted, conditions), wanted, request.elites, generator)
+            drawn = self._conditional(wanted, conditions, request.elites, generator)
             raw = raw if len(raw) else drawn
             slots = distinct(np.concatenate([slots, legalise(self.space, drawn)]))[: request.count]
             if len(slots) == request.count:
@@ -190,14 +201,34 @@ class DiNAS:
         wanted = count * self._calls_per_architecture
         return wanted if self.space.size is None else min(wanted, self.space.size)
 
-    def _conditional(self, count: int, conditions: Conditions | None) -> Denoise:
-        """The denoiser of `count` samples, which take the conditions' targets in turn."""
+    def _targets(self, count: int, conditions: Conditions | None) -> list[Target]:
+        """What each of `count` samples shall be: they take the conditions' targets in turn."""
+        return list(islice(cycle(conditions.targets if conditions is not None else (Target(),)), count))
+
+    def _denoise(self, targets: Sequence[Target]) -> Denoise:
+        """The denoiser under conditions."""
         from orchestrator.generate.dinas.guidance import compose
 
-        targets = conditions.targets if conditions is not None else (Target(),)
-        return compose(self.checkpoint.network, list(islice(cycle(targets), count)), **self._insistence)
+        return compose(self.checkpoint.network, targets, margin=self._margin, **self._scales)
 
-    def _sample(self, denoise: Denoise, count: int, elites: IntArray, generator: torch.Generator) -> IntArray:
+    def _conditional(
+        self, count: int, conditions: Conditions | None, elites: IntArray, generator: torch.Generator
+    ) -> IntArray:
+        """(`B`, `S`) samples under conditions."""
+        from orchestrator.generate.dinas.guidance import within_budgets
+
+        targets = self._targets(count, conditions)
+        drawn = self._sample(self._denoise(targets), count, elites, generator)
+
+        def redraw(targets: Sequence[Target]) -> Tensor:
+            return self._sample(self._denoise(targets), len(targets), elites[:0], generator)
+
+        network = self.checkpoint.network
+        return np.asarray(
+            within_budgets(network, targets, drawn, redraw, margin=self._margin, rounds=self._redraws).numpy()
+        )
+
+    def _sample(self, denoise: Denoise, count: int, elites: IntArray, generator: torch.Generator) -> Tensor:
         """(`B`, `S`) samples, some from pure noise and, where there are elites, some from those re-noised.
 
         Both kinds share a batch: samples from noise descend to the elites' noise level, where the others join.
@@ -216,8 +247,7 @@ class DiNAS:
             if renoised:
                 x0 = torch.from_numpy(elites)[torch.randint(len(elites), (renoised,), generator=generator)]
                 z = torch.cat([z, transitions.corrupt(x0, torch.full((renoised,), alphas[joining]), generator)])
-            drawn = sample(denoise, z, alphas[joining:], transitions, generator=generator)
-        return np.asarray(drawn.numpy())
+            return sample(denoise, z, alphas[joining:], transitions, generator=generator)
 
 
 def _log_uniform(bounds: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:

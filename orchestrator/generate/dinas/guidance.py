@@ -15,7 +15,7 @@ A utility tilts whatever logits there are (`tilt`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -79,6 +79,42 @@ def compose(
 def _excess(scales: Sequence[float], asked: Tensor) -> Tensor:
     """(`B`,) w - 1 where the condition is asked, 0 elsewhere."""
     return torch.where(asked, torch.tensor(scales) - 1.0, 0.0)
+
+
+def within_budgets(
+    denoiser: Denoiser,
+    targets: Sequence[Target],
+    slots: Tensor,
+    redraw: Callable[[Sequence[Target]], Tensor],
+    *,
+    margin: float = 0.0,
+    rounds: int = 0,
+) -> Tensor:
+    """(`B`, `S`) samples, of which those beyond a budget by the denoiser's cost model were drawn again.
+
+    The set that conditions describe is blurred in a network, and high accuracy is found at its edge. A sample that is
+    never within its budgets is the nearest of those drawn for it.
+
+    Args:
+        denoiser: The network.
+        targets: One a sample.
+        slots: (`B`, `S`) samples.
+        redraw: Samples of some targets.
+        margin: As for `compose`.
+        rounds: How often a sample may be drawn again.
+    """
+    asked = Asked.of(targets, denoiser.references)
+    asked = replace(asked, budgets=asked.budgets - margin)
+    excess = denoiser.excess(slots, asked)
+    for _ in range(rounds):
+        (beyond,) = (excess > 0).nonzero(as_tuple=True)
+        if not len(beyond):
+            break
+        again = redraw([targets[row] for row in beyond.tolist()])
+        found = denoiser.excess(again, asked.rows(beyond))
+        nearer = found < excess[beyond]
+        slots[beyond[nearer]], excess[beyond[nearer]] = again[nearer], found[nearer]
+    return slots
 
 
 def tilt(denoise: Denoise, ascent: Ascent, strengths: Tensor) -> Denoise:

@@ -98,7 +98,7 @@ class Denoiser(nn.Module):
     def forward(self, z: Tensor, alpha: Tensor, asked: Asked) -> Tensor:
         """(`B`, `S`, `V`) logits, for (`B`, `S`) noisy slots, abar_t of each (`B`,), and conditions."""
         level = alpha.clamp(_LEAST_ALPHA, 1 - _LEAST_ALPHA)
-        used, changed = self.cost_model(z, self.choice_mask.shape[1], asked)  # (B, K), (B, K, S, V)
+        used, changed = self.cost_model(self._vertices(z), asked)  # (B, K), (B, K, S, V)
         conditions, budgets = self.conditions(asked, used)
         context = self.noise_level(((1 - level) / level).sqrt()) + conditions
         hidden = self.choice[torch.arange(z.shape[1]), z]
@@ -111,6 +111,14 @@ class Denoiser(nn.Module):
         said = self.head(hidden) + torch.einsum("bksf,bksvf->bsv", weights, torch.stack(excess, dim=-1))
         logits = self.transitions.evidence(z, alpha) + self.marginals.log() + said
         return logits.masked_fill(~self.choice_mask, -math.inf)
+
+    def excess(self, slots: Tensor, asked: Asked) -> Tensor:
+        """(`B`,) by which share (`B`, `S`) architectures exceed a budget, by the cost model; at most 0 within all."""
+        return self.cost_model.used(self._vertices(slots), asked).amax(dim=1) - 1
+
+    def _vertices(self, slots: Tensor) -> Tensor:
+        """(`B`, `S`, `V`) one-hot form of (`B`, `S`) slots."""
+        return functional.one_hot(slots, self.choice_mask.shape[1]).to(self.cost_model.prices.dtype)
 
 
 class ConditionEmbedding(nn.Module):

@@ -27,7 +27,7 @@ from orchestrator.predict.surrogates import Measured, SurrogateFitter
 from orchestrator.space.base import BoolArray, FloatArray, IntArray, Space, canonical, one_hot
 
 _STAGES = 16  # of a climb that join the population
-_ROUNDS_PER_SLOT = 6  # of a climb
+_ROUNDS_PER_SLOT = 12  # of a climb
 _TRADE_OFFS = (0.03, 10.0)  # standard deviations of accuracy that one of log latency is worth
 _SMOOTHED_FROM = 600  # architectures that a surrogate of a noisy latency is fitted on
 _AT_ONCE = 1000  # architectures that it predicts at a time

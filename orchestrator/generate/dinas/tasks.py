@@ -26,7 +26,7 @@ from orchestrator.space.base import Space, one_hot
 _BUDGETS = (0.7, 0.2, 0.1)  # probability of one, two, three budgets, before some are dropped
 _RANKED = 4096  # architectures that a budget's quantile is read from
 _FITTED_ON, _FITTED_DEVICES = 500, 48  # architectures and made-up devices that a cost model is fitted on
-_JITTER = 0.02  # of a reference's log latency: a device's references are measured, not known
+_ERRORS = (0.003, 0.1)  # standard deviations of a reference's log latency: from a good laboratory's to a busy phone's
 
 
 @dataclass(frozen=True)
@@ -93,20 +93,24 @@ class Tasks:
         meeting = meets.sum(1)
         best = (share * meeting).ceil().clamp_min(1)
         row = _choose(meets, torch.rand(count, generator=generator) * best / meeting)
-        jitter = _JITTER * torch.randn(count, most, references.shape[1], generator=generator)
-        return self.slots[row], Asked((best / meeting).log(), share_asked, references[device] + jitter, budgets, asked)
+        return self.slots[row], Asked((best / meeting).log(), share_asked, references[device], budgets, asked)
 
     def fit(self, cost_model: CostModel, generator: torch.Generator) -> None:
         """Fit a cost model on the known devices and as many others, on some of the population."""
         some = torch.randint(len(self.slots), (_FITTED_ON,), generator=generator)
         latencies, references = self._devices(generator, max(self._known.shape[1], _FITTED_DEVICES))
-        jitter = _JITTER * torch.randn(references.shape, generator=generator)
-        cost_model.fit(self._amounts[some], (references + jitter).exp(), latencies[:, some].exp())
+        cost_model.fit(self._amounts[some], references.exp(), latencies[:, some].exp())
 
     def _devices(self, generator: torch.Generator, fresh: int) -> tuple[Tensor, Tensor]:
-        """(`D`, `N`) and (`D`, `R`) log milliseconds, of the known devices and of fresh ones."""
+        """(`D`, `N`) and (`D`, `R`) log milliseconds, of the known devices and of fresh ones.
+
+        References are measured, not known: those of fresh devices have errors, some small and some large.
+        """
         prices = self._synthetic.draw(fresh, generator).float()
         made_up = [(prices @ amounts.T).clamp_min(1e-9).log() for amounts in (self._amounts, self._reference_amounts)]
+        low, high = (math.log(each) for each in _ERRORS)
+        error = (low + (high - low) * torch.rand(fresh, 1, generator=generator)).exp()
+        made_up[1] = made_up[1] + error * torch.randn(made_up[1].shape, generator=generator)
         known = self._known.T, self._known_references.T
         return torch.cat([known[0], made_up[0]]), torch.cat([known[1], made_up[1]])
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from orchestrator.generate.ascent import unit
 from orchestrator.generate.base import Terms
 from orchestrator.generate.diffusion_nag.checkpoint import new_network
-from orchestrator.generate.diffusion_nag.guidance import Guide, direction
+from orchestrator.generate.diffusion_nag.guidance import Guide
 from orchestrator.generate.diffusion_nag.sampler import SAMPLERS, sample_ancestral
 from orchestrator.generate.diffusion_nag.score_network import NetworkConfig
 from orchestrator.generate.diffusion_nag.sde import VESDE, encode, perturb, score
@@ -139,10 +140,10 @@ def test_direction_is_a_unit_within_existing_choices() -> None:
     mask = torch.tensor([[True, True, True], [True, True, False]])
     gradient = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     gradient[3] = 5.0  # prefers nothing
-    unit = direction(gradient, mask)
-    assert torch.allclose(torch.linalg.vector_norm(unit, dim=(1, 2)), torch.tensor([1.0, 1.0, 1.0, 0.0]).double())
-    assert (unit[:, 1, 2] == 0).all()
-    assert torch.allclose(unit.sum(dim=2), torch.zeros(4, 2).double(), atol=1e-12)
+    towards = unit(gradient, mask)
+    assert torch.allclose(torch.linalg.vector_norm(towards, dim=(1, 2)), torch.tensor([1.0, 1.0, 1.0, 0.0]).double())
+    assert (towards[:, 1, 2] == 0).all()
+    assert torch.allclose(towards.sum(dim=2), torch.zeros(4, 2).double(), atol=1e-12)
 
 
 def guided_by(

@@ -11,7 +11,7 @@ from torch import Tensor
 from orchestrator.errors import ConfigError, NagError
 from orchestrator.generate.dinas.asked import Asked
 from orchestrator.generate.dinas.checkpoint import new_network
-from orchestrator.generate.dinas.conditions import Conditions, DeviceBudget, Target, along_front
+from orchestrator.generate.dinas.conditions import Conditions, DeviceBudget, Target
 from orchestrator.generate.dinas.cost_model import CostModel
 from orchestrator.generate.dinas.guidance import compose
 from orchestrator.generate.dinas.network import Denoiser, NetworkConfig
@@ -137,29 +137,10 @@ def test_an_untrained_network_is_the_denoiser_of_independent_slots() -> None:
     assert p[0, 1].tolist() == pytest.approx([2 / 3, 1 / 6, 1 / 6, 0, 0], abs=1e-6)
 
 
-def test_a_campaign_asks_along_its_front() -> None:
-    elites = SPACE.sample(30, np.random.default_rng(1))
-    phones = {"a": PHONE.of, "b": Prices("b", PRICES["slow_conv"]).of}
-    conditions = along_front(REFERENCES, elites, phones, {"b": 12.0})
-    assert conditions is not None
-    assert 1 < len(conditions.targets) <= 16
-    for target in conditions.targets:
-        assert [budget.device for budget in target.budgets] == ["a", "b"]
-        assert target.budgets[0].latency_ms in PHONE.of(elites)
-        assert target.budgets[1].latency_ms == 12.0
-        assert target.budgets[0].references_ms == tuple(PHONE.of(REFERENCES))
-    none_yet = np.zeros((0, 6), dtype=np.int64)
-    assert along_front(REFERENCES, none_yet, phones, {"b": 12.0}) is None
-    bounded = along_front(REFERENCES, none_yet, phones, {"a": 3.0, "b": 12.0})
-    assert bounded is not None
-    assert [budget.latency_ms for budget in bounded.targets[0].budgets] == [3.0, 12.0]
-    assert along_front(REFERENCES, elites, {}, {}) is None
-
-
 def test_the_cost_model_tells_what_every_change_would_use() -> None:
-    """Fitted on devices that are additive, it is exact on another such device, for every single change."""
+    """Fitted on additive devices, it knows another such device from eight references, for every single change."""
     rng = np.random.default_rng(0)
-    slots, prices = SPACE.sample(200, rng), rng.uniform(0.1, 3.0, size=(12, 5))
+    slots, prices = SPACE.sample(200, rng), rng.uniform(0.1, 3.0, size=(40, 5))
     latencies, references = (torch.from_numpy(1 + prices[:, rows].sum(axis=-1)) for rows in (slots, REFERENCES_MANY))
     model = CostModel(SPACE.encoding(), 6, 5, len(REFERENCES_MANY)).double()
     amounts = SPACE.encoding().costs(torch.eye(5, dtype=torch.float64)[torch.from_numpy(slots)])
@@ -168,10 +149,13 @@ def test_the_cost_model_tells_what_every_change_would_use() -> None:
     target = Target(None, (DeviceBudget.on(device.of, 7.0, REFERENCES_MANY, "new"),))
     z = torch.from_numpy(slots[:1])
     asked = Asked.of([target], len(REFERENCES_MANY))
-    used, changed = model(z, 5, replace(asked, references=asked.references.double(), budgets=asked.budgets.double()))
-    assert float(used) == pytest.approx(float(device.of(slots[:1])[0]) / 7.0, rel=0.05)
+    used, changed = model(
+        torch.eye(5, dtype=torch.float64)[z],
+        replace(asked, references=asked.references.double(), budgets=asked.budgets.double()),
+    )
+    assert float(used) == pytest.approx(float(device.of(slots[:1])[0]) / 7.0, rel=0.1)
     for slot in range(6):
         for value in range(5):
             other = slots[:1].copy()
             other[0, slot] = value
-            assert float(changed[0, 0, slot, value]) == pytest.approx(float(device.of(other)[0]) / 7.0, rel=0.05)
+            assert float(changed[0, 0, slot, value]) == pytest.approx(float(device.of(other)[0]) / 7.0, rel=0.1)
