@@ -34,21 +34,23 @@ class CostModel(nn.Module):
         amounts = self._amounts_of(torch.full((1, slots, width), 1 / width)).shape[-1]
         self.register_buffer("prices", torch.zeros(amounts, references))
 
-    def fit(self, amounts: Tensor, references_ms: Tensor, latencies_ms: Tensor) -> None:
+    def fit(self, amounts: Tensor, references_ms: Tensor, latencies_ms: Tensor, weights: Tensor) -> None:
         """Ridge regression of the relative error.
 
         Args:
             amounts: (`N`, `K`) of some architectures.
             references_ms: (`D`, `R`) the references' latencies on many devices.
             latencies_ms: (`D`, `N`) the architectures' latencies on them.
+        weights: (`D`,) how much each device counts.
+            weights: (`D`,) how much each device counts.
         """
         amounts, references_ms, latencies_ms = amounts.double(), references_ms.double(), latencies_ms.double()
         count, size = self.prices.shape[1], self.prices.numel()
         gram, moment = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
-        for references, latencies in zip(references_ms, latencies_ms, strict=True):
+        for references, latencies, weight in zip(references_ms, latencies_ms, weights.double(), strict=True):
             relative = amounts / latencies[:, None]
-            gram += torch.kron(relative.T @ relative, torch.outer(references, references))
-            moment += torch.kron(relative.sum(0), references)
+            gram += weight * torch.kron(relative.T @ relative, torch.outer(references, references))
+            moment += weight * torch.kron(relative.sum(0), references)
         ridge = _RIDGE * gram.diagonal().mean() * torch.eye(size, dtype=torch.float64)
         self.prices.copy_(torch.linalg.solve(gram + ridge, moment).unflatten(0, (-1, count)))
 

@@ -174,7 +174,7 @@ class ModulatedBlock(nn.Module):
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(channels, 6 * channels))
         self.queries_keys_values = nn.Linear(channels, 3 * channels)
         self.attention_out = nn.Linear(channels, channels)
-        self.mixer = nn.Sequential(nn.Linear(channels, inner), nn.GELU(approximate="tanh"), nn.Linear(inner, channels))
+        self.mixer = nn.Sequential(nn.Linear(channels, inner), nn.ReLU(), nn.Linear(inner, channels))
 
     def forward(self, hidden: Tensor, context: Tensor) -> Tensor:
         """(`B`, `S`, channels) -> the same shape, under a context (`B`, channels)."""

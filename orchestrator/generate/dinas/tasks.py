@@ -37,6 +37,7 @@ class TaskConfig:
         dropped: Probability that a condition is dropped, independently of the others.
         rarest: Smallest top share in accuracy; shares are log-uniform from there to 1.
         tightest: Smallest share of the population that a budget lets through.
+        among: Architectures of the population, at most, that the examples of a step are chosen from.
         fresh: Devices a step that do not exist.
         equivalent: Known devices that those are worth: with as many known ones, half of the budgets are on either.
     """
@@ -44,6 +45,7 @@ class TaskConfig:
     dropped: float = 0.15
     rarest: float = 0.002
     tightest: float = 0.001
+    among: int = 10_000
     fresh: int = 16
     equivalent: int = 8
 
@@ -70,7 +72,8 @@ class Tasks:
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Asked]:
         """(`B`, `S`) architectures, and what each of them meets."""
         config, most = self._config, len(_BUDGETS)
-        latencies, references = self._devices(generator, config.fresh)  # (D, N), (D, R)
+        some = torch.randperm(len(self.slots), generator=generator)[: config.among].sort().values  # still best first
+        latencies, references = self._devices(some, generator, config.fresh)  # (D, N), (D, R)
         wanted = torch.multinomial(torch.tensor(_BUDGETS), count, replacement=True, generator=generator) + 1
         kept = torch.rand(count, most, generator=generator) >= config.dropped
         asked = kept & (torch.arange(most) < wanted[:, None])
@@ -81,8 +84,8 @@ class Tasks:
             (rows,) = asked[:, column].nonzero(as_tuple=True)
             here, met = latencies[device[rows, column]], meets[rows]  # (B', N)
             # A further budget lets at least one of the architectures through that meet those before.
-            some = _choose(met, torch.rand(len(rows), generator=generator))
-            least = here.gather(1, some[:, None])[:, 0]
+            anchor = _choose(met, torch.rand(len(rows), generator=generator))
+            least = here.gather(1, anchor[:, None])[:, 0]
             budget = torch.where(met.all(1), budgets[rows, column], torch.maximum(budgets[rows, column], least))
             budgets[rows, column] = budget
             meets[rows] = met & (here <= budget[:, None])
@@ -93,25 +96,29 @@ class Tasks:
         meeting = meets.sum(1)
         best = (share * meeting).ceil().clamp_min(1)
         row = _choose(meets, torch.rand(count, generator=generator) * best / meeting)
-        return self.slots[row], Asked((best / meeting).log(), share_asked, references[device], budgets, asked)
+        return self.slots[some[row]], Asked((best / meeting).log(), share_asked, references[device], budgets, asked)
 
     def fit(self, cost_model: CostModel, generator: torch.Generator) -> None:
-        """Fit a cost model on the known devices and as many others, on some of the population."""
+        """Fit a cost model on the known devices and many others, which count as much as in `draw`."""
         some = torch.randint(len(self.slots), (_FITTED_ON,), generator=generator)
-        latencies, references = self._devices(generator, max(self._known.shape[1], _FITTED_DEVICES))
-        cost_model.fit(self._amounts[some], references.exp(), latencies[:, some].exp())
+        latencies, references = self._devices(some, generator, _FITTED_DEVICES)
+        known = torch.full((self._known.shape[1],), _FITTED_DEVICES / self._config.equivalent)
+        weights = torch.cat([known, torch.ones(_FITTED_DEVICES)])
+        cost_model.fit(self._amounts[some], references.exp(), latencies.exp(), weights)
 
-    def _devices(self, generator: torch.Generator, fresh: int) -> tuple[Tensor, Tensor]:
-        """(`D`, `N`) and (`D`, `R`) log milliseconds, of the known devices and of fresh ones.
+    def _devices(self, rows: Tensor, generator: torch.Generator, fresh: int) -> tuple[Tensor, Tensor]:
+        """(`D`, `N`) and (`D`, `R`) log milliseconds of some rows and the references, on known and fresh devices.
 
         References are measured, not known: those of fresh devices have errors, some small and some large.
         """
         prices = self._synthetic.draw(fresh, generator).float()
-        made_up = [(prices @ amounts.T).clamp_min(1e-9).log() for amounts in (self._amounts, self._reference_amounts)]
+        made_up = [
+            (prices @ amounts.T).clamp_min(1e-9).log() for amounts in (self._amounts[rows], self._reference_amounts)
+        ]
         low, high = (math.log(each) for each in _ERRORS)
         error = (low + (high - low) * torch.rand(fresh, 1, generator=generator)).exp()
         made_up[1] = made_up[1] + error * torch.randn(made_up[1].shape, generator=generator)
-        known = self._known.T, self._known_references.T
+        known = self._known[rows].T, self._known_references.T
         return torch.cat([known[0], made_up[0]]), torch.cat([known[1], made_up[1]])
 
     def _choose_devices(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -144,7 +144,7 @@ def test_the_cost_model_tells_what_every_change_would_use() -> None:
     latencies, references = (torch.from_numpy(1 + prices[:, rows].sum(axis=-1)) for rows in (slots, REFERENCES_MANY))
     model = CostModel(SPACE.encoding(), 6, 5, len(REFERENCES_MANY)).double()
     amounts = SPACE.encoding().costs(torch.eye(5, dtype=torch.float64)[torch.from_numpy(slots)])
-    model.fit(amounts, references, latencies)
+    model.fit(amounts, references, latencies, torch.ones(len(latencies)))
     device = Prices("new", np.array([0.3, 0.2, 2.0, 1.0, 1.5]))
     target = Target(None, (DeviceBudget.on(device.of, 7.0, REFERENCES_MANY, "new"),))
     z = torch.from_numpy(slots[:1])
