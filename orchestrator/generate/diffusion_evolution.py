@@ -33,7 +33,7 @@ class DiffusionEvolution:
         self,
         space: Space,
         *,
-        checkpoint: Path | Literal["untrained"] | None = None,
+        checkpoint: Path | Literal["quality", "untrained"] | None = None,
         diffusion_share: Annotated[float, Field(ge=0, le=1)] = 0.5,
         calls_per_architecture: Annotated[int, Field(ge=1)] = 4,
     ) -> None:

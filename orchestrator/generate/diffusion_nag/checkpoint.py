@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -91,6 +91,20 @@ def load_checkpoint(path: Path, space: Space) -> Checkpoint:
         raise CheckpointError(f"{path}: weights and description do not fit: {error}", retrain) from error
 
 
+Prior = Literal["quality", "untrained"]  # beside the uniform one, which needs no name
+
+
+def make_checkpoint(space: Space, which: Path | Prior | None) -> Checkpoint:
+    """The score network of a file, a shipped one (None for the uniform prior), or the untrained one.
+
+    Raises:
+        CheckpointError: It is missing, corrupt, or of another space.
+    """
+    if isinstance(which, Path):
+        return load_checkpoint(which, space)
+    return untrained(space) if which == "untrained" else load_checkpoint(shipped_checkpoint(space, which), space)
+
+
 def untrained(space: Space) -> Checkpoint:
     """The exact denoiser of independent uniform slots, which every untrained score network is; the smallest of them.
 
@@ -101,11 +115,16 @@ def untrained(space: Space) -> Checkpoint:
     return Checkpoint(network, VESDE(), nothing(space), {"command": "none: untrained"})
 
 
-def shipped_checkpoint(space: Space) -> Path:
-    """The checkpoint that ships with the package. Raises CheckpointError where a space has none."""
+def shipped_checkpoint(space: Space, variant: str | None = None) -> Path:
+    """The checkpoint that ships with the package, of the uniform prior or a variant (`quality`).
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    kind = f" with a prior by {variant}" if variant else ""
     return shipped(
-        space.name,
-        missing=f"no score network for {space.name} ships with the package",
+        f"{space.name}-{variant}" if variant else space.name,
+        missing=f"no score network for {space.name}{kind} ships with the package",
         train=f"train one with `nag train score --space {space.name} --out FILE`, then set `checkpoint: FILE`; or set "
         "`checkpoint: untrained`, which knows nothing of what is legal or good",
     )

@@ -50,7 +50,7 @@ class DiffusionNAG:
         self,
         space: Space,
         *,
-        checkpoint: Path | Literal["untrained"] | None = None,
+        checkpoint: Path | Literal["quality", "untrained"] | None = None,
         sampler: Literal["ancestral", "dpmpp_2m"] = "ancestral",
         steps: Annotated[int, Field(ge=2, le=1000)] = 20,
         calls_per_architecture: Annotated[int, Field(ge=1)] = 4,
@@ -60,8 +60,8 @@ class DiffusionNAG:
     ) -> None:
         """Args:
         space: Where to propose from.
-        checkpoint: The score network; None for the one that ships with the package; `untrained` for independent
-            uniform slots, which needs none.
+        checkpoint: The score network; None for the one that ships with the package, of the uniform prior; `quality` for
+            the one whose prior prefers what is good for its work; `untrained` for independent uniform slots.
         sampler: How the reverse process is solved.
         steps: `T`, denoiser evaluations of one sample.
         calls_per_architecture: With a utility, architectures evaluated for each one returned.
@@ -73,13 +73,10 @@ class DiffusionNAG:
             CheckpointError: The score network cannot be used.
         """
         # Torch is imported here and below, not above, so that options can be checked without loading it.
-        from orchestrator.generate.diffusion_nag.checkpoint import load_checkpoint, shipped_checkpoint, untrained
+        from orchestrator.generate.diffusion_nag.checkpoint import make_checkpoint
 
         self.space = space
-        if checkpoint == "untrained":
-            self.checkpoint = untrained(space)
-        else:
-            self.checkpoint = load_checkpoint(checkpoint or shipped_checkpoint(space), space)
+        self.checkpoint = make_checkpoint(space, checkpoint)
         self._sampler = sampler
         self._steps = steps
         self._calls_per_architecture = calls_per_architecture

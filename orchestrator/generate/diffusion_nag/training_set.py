@@ -21,15 +21,16 @@ class TrainingSet:
     """Description of a training set.
 
     Attributes:
-        kind: `random_share` of a listable space, `uniform_draws` of a larger one, a `file` of the user's, or `nothing`.
+        kind: `random_share` of a listable space, `uniform_draws` or `tilted_draws` (see `quality`) of a larger one, a
+            `file` of the user's, or `nothing`.
         count: Architectures `N`.
         sha256: Of the architectures, whatever their order.
         share: Of the space (`random_share`).
         seed: Of the choice (`random_share`, `uniform_draws`).
-        source: The file's name (`file`).
+        source: The file's name (`file`), or what they are tilted by (`tilted_draws`).
     """
 
-    kind: Literal["random_share", "uniform_draws", "file", "nothing"]
+    kind: Literal["random_share", "uniform_draws", "tilted_draws", "file", "nothing"]
     count: int
     sha256: str
     share: float | None = None
@@ -37,7 +38,7 @@ class TrainingSet:
     source: str | None = None
 
     def architectures(self, space: Space) -> IntArray | None:
-        """(`N`, `S`): the training set again; None for a file, which only its owner has.
+        """(`N`, `S`): the training set again; None where that takes a file, which only its owner has.
 
         Raises:
             CheckpointError: The space now gives other architectures than it did when the network was trained.

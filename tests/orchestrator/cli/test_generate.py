@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from orchestrator.cli.main import main
+from orchestrator.generate.tensor_file import read_tensors
 from orchestrator.space.nasbench201 import NASBench201
 
 NAG = (sys.executable, "-c", "from orchestrator.cli.main import main; main()")
@@ -226,6 +227,39 @@ def test_train_on_ones_own_architectures(nag: Nag, tmp_path: Path, table: Path) 
         done = nag("train", "score", *options, "--architectures", wrong, "--out", "c.safetensors")
         assert done.returncode == 2, wrong
         assert "Traceback" not in done.stderr
+
+
+def test_train_on_what_is_good(nag: Nag, table: Path) -> None:
+    options = ("train", "score", "--space", "nasbench201", "--steps", "3", "--batch", "8", "--channels", "8", "--json")
+    measured = nag(*options, "--weights", f"{table}:accuracy", "--temperature", "0.5", "--for-its-work")
+    assert measured.returncode == 0, measured.stderr
+    for wrong in (
+        ("--weights", str(table)),
+        ("--weights", f"{table}:accuracy", "--architectures", str(table)),
+        ("--weights", "ofa:absent.npz"),
+        ("--channels", "10"),
+    ):
+        done = nag(*options, *wrong, "--out", "c.safetensors")
+        assert done.returncode == 2, wrong
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not PREDICTOR.exists(), reason="the OFA predictor (shared/data) is not here")
+def test_train_on_what_a_predictor_likes(nag: Nag, tmp_path: Path) -> None:
+    trained = nag(
+        "train", "score", "--space", "mobilenetv3", "--steps", "2", "--batch", "8", "--channels", "8", "--layers", "1",
+        "--weights", f"ofa:{PREDICTOR}", "--for-its-work", "--draws", "64", "--json", "--out", "own.safetensors",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    assert "64 architectures (tilted_draws)" in trained.stderr
+    assert json.loads(trained.stdout)["novelty"] is None
+    header = safetensors.safe_open(tmp_path / "own.safetensors", framework="np").metadata()["devicenag"]
+    assert (
+        f"--weights ofa:{PREDICTOR.name} --temperature 0.1 --for-its-work"
+        in json.loads(header)["provenance"]["command"]
+    )
+    used = nag("generate", "--space", "mobilenetv3", "-n", "4", "--set", "checkpoint=own.safetensors")
+    assert used.returncode == 0, used.stderr
 
 
 def test_help_does_not_import_torch(tmp_path: Path) -> None:

@@ -118,6 +118,6 @@ def test_all_wrong_options_are_named_at_once() -> None:
         make_generator(config, NASBench201())
     fields = {problem.field for problem in caught.value.problems}
     assert fields == {"generator.population", "generator.broods", "generator.start.calls_per_architecture"}
-    with pytest.raises(ConfigError, match="diffusion_evolution, diffusion_nag, .*random, regularized_evolution"):
+    with pytest.raises(ConfigError, match=r"diffusion_evolution, diffusion_nag, .*random, regularized_evolution"):
         make_generator({"kind": "diffusion"}, NASBench201())
     assert set(generator_kinds()) >= {"diffusion_nag", "random", "regularized_evolution"}
