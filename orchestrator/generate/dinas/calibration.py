@@ -59,14 +59,16 @@ def calibrate(
         seed: All randomness derives from it.
     """
     tried: list[Calibration] = []
-    for margin in MARGINS:
-        excess = _excess(denoiser, space, population, latencies, margin, seed)
+    low, high = 0, len(MARGINS) - 1
+    while low <= high:  # the wider the margin, the more samples are within
+        middle = (low + high) // 2
+        excess = _excess(denoiser, space, population, latencies, MARGINS[middle], seed)
         known = ~np.isnan(excess)
         kept = ((excess <= 0) & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        tried.append(Calibration(margin, tuple(kept.round(4).tolist())))
-        if min(kept) >= KEPT:
-            return tried[-1]
-    return max(tried, key=lambda each: min(each.kept))
+        tried.append(Calibration(MARGINS[middle], tuple(kept.round(4).tolist())))
+        low, high = (low, middle - 1) if min(kept) >= KEPT else (middle + 1, high)
+    enough = [each for each in tried if min(each.kept) >= KEPT]
+    return min(enough, key=lambda each: each.margin) if enough else max(tried, key=lambda each: min(each.kept))
 
 
 def _excess(
