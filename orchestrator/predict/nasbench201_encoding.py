@@ -3,6 +3,9 @@
 A cell has four paths from input to output: 0-3, 0-1-3, 0-2-3 and 0-1-2-3. No edge repeats on a path, so "every edge of
 the path is alive" is a product over its edges, and "some path is" is a noisy-or over paths. Both are exact at one-hot
 vertices; in between they have gradients where thresholds and maxima have none.
+
+Guidance asks for these features, and their gradients, hundreds of times a round, a few architectures at a time: what
+counts is how few tensor operations they take. So all paths are handled at once, filled up to three edges.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ import torch
 from torch import Tensor
 
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
-_PATHS = ([3], [0, 4], [1, 5], [0, 2, 5])  # the slots on each path
-_LONGEST = 3
+_FILL = 6  # an edge beyond the last, which changes nothing
+_PATHS = ((3, _FILL, _FILL), (0, 4, _FILL), (1, 5, _FILL), (0, 2, 5))  # the slots on each path
 
 
 class NASBench201Encoding:
@@ -23,29 +26,30 @@ class NASBench201Encoding:
 
         Per-edge one-hots are left out on purpose: with some dozens of labels they drown what matters.
         """
-        alive = 1 - slots[..., _NONE]
-        skip, pool = slots[..., _SKIP], slots[..., _POOL]
-        conv3 = slots[..., _CONV3]
-        conv = slots[..., _CONV1] + conv3
-        paths = _along(alive)
-        skipped = _along(skip)
-        conv_free = _along(skip + pool)
-        pooled = paths - _along(alive - pool)
-        live = _live_operators(slots)
-        return torch.stack(
+        none, skip, conv1, conv3, pool = slots.unbind(-1)
+        alive, conv = 1 - none, conv1 + conv3
+        exists = _along(torch.stack([alive, skip, skip + pool, alive - pool], dim=-2))  # (B, 4 kinds, 4 paths)
+        paths, skipped, conv_free, pool_free = exists.unbind(-2)
+        some = _any(torch.stack([skipped, conv_free, conv_free - skipped], dim=-2))
+        numbers = exists.sum(-1)
+        most, fewest = _stacked(torch.stack([conv3, conv, conv + pool], dim=-2), alive)
+        return torch.cat(
             [
-                paths.sum(-1),
-                _any(skipped),
-                skipped.sum(-1),
-                _any(conv_free),
-                conv_free.sum(-1),
-                _any(conv_free - skipped),
-                pooled.sum(-1),
-                *_root(live).unbind(-1),
-                _root(_most(conv3, alive)),
-                _root(_most(conv, alive)),
-                _most(conv + pool, alive),
-                _fewest(conv, alive),
+                torch.stack(
+                    [
+                        numbers[..., 0],
+                        some[..., 0],
+                        numbers[..., 1],
+                        some[..., 1],
+                        numbers[..., 2],
+                        some[..., 2],
+                        numbers[..., 0] - numbers[..., 3],
+                    ],
+                    dim=-1,
+                ),
+                _root(torch.cat([_live_operators(slots), most[..., :2]], dim=-1)),
+                most[..., 2:],
+                fewest[..., 1:2],
             ],
             dim=-1,
         )
@@ -96,14 +100,23 @@ class NASBench201Encoding:
         return slots[..., 1:].sum((-2, -1)) - _live_operators(slots).sum(-1)
 
 
+def _on_paths(edges: Tensor, fill: float) -> tuple[Tensor, Tensor, Tensor]:
+    """First, second and third edge of each path, each (..., 4), of (..., 6) edge values; `fill` where there is none."""
+    filled = torch.cat([edges, torch.full_like(edges[..., :1], fill)], dim=-1)
+    first, second, third = filled[..., torch.tensor(_PATHS)].unbind(-1)
+    return first, second, third
+
+
 def _along(edges: Tensor) -> Tensor:
-    """(`B`, 4): product of (`B`, 6) edge values along each path."""
-    return torch.stack([edges[..., path].prod(-1) for path in _PATHS], dim=-1)
+    """(..., 4): product of (..., 6) edge values along each path."""
+    first, second, third = _on_paths(edges, 1.0)
+    return first * second * third
 
 
 def _any(values: Tensor) -> Tensor:
-    """Noisy-or over the last axis."""
-    return 1 - (1 - values).prod(-1)
+    """Noisy-or over the last axis, the four paths. (`prod` would be one operation, but its gradient at 0 many.)"""
+    a, b, c, d = (1 - values).unbind(-1)
+    return 1 - a * b * (c * d)
 
 
 def _root(count: Tensor) -> Tensor:
@@ -132,33 +145,23 @@ def _live_operators(slots: Tensor) -> Tensor:
     return ((forward * backward).unsqueeze(-1) * slots[..., 1:]).sum(-2)
 
 
-def _stacked(edges: Tensor, alive: Tensor) -> Tensor:
-    """(`B`, 4, 4): whether each path is alive and has exactly 0, 1, 2, 3 of the marked edges.
+def _stacked(edges: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
+    """Most and fewest marked edges on an alive path, each (..., `K`), for `K` ways of marking; 0 where no path is alive.
 
-    The coefficients of the product over the path's edges of (alive but unmarked) + (marked) z.
+    The coefficients of the product over a path's edges of (alive but unmarked) + (marked) z say whether the path is
+    alive with exactly 0, 1, 2, 3 marked edges. "The most" is the sum over k >= 1 of "some path has at least k"; "the
+    fewest" that of "some path is alive, and none has less than k".
+
+    Args:
+        edges: (..., `K`, 6) marked edges.
+        alive: (..., 6).
     """
-    counts = []
-    for path in _PATHS:
-        polynomial = [torch.ones_like(edges[..., 0])]
-        for edge in path:
-            marked, unmarked = edges[..., edge], alive[..., edge] - edges[..., edge]
-            shifted = [torch.zeros_like(marked), *(term * marked for term in polynomial)]
-            kept = [*(term * unmarked for term in polynomial), torch.zeros_like(marked)]
-            polynomial = [x + y for x, y in zip(shifted, kept, strict=True)]
-        polynomial += [torch.zeros_like(polynomial[0])] * (_LONGEST + 1 - len(polynomial))
-        counts.append(torch.stack(polynomial, dim=-1))
-    return torch.stack(counts, dim=-2)
-
-
-def _most(edges: Tensor, alive: Tensor) -> Tensor:
-    """(`B`,): the most marked edges on an alive path, as the sum over k >= 1 of "some path has at least k"."""
-    at_least = _stacked(edges, alive).flip(-1).cumsum(-1).flip(-1)
-    return _any(at_least[..., 1:].transpose(-1, -2)).sum(-1)
-
-
-def _fewest(edges: Tensor, alive: Tensor) -> Tensor:
-    """(`B`,): the fewest marked edges on an alive path (0 where none is), as the sum over k >= 1 of "no path has less
-    than k, and some path is alive"."""
-    below = _stacked(edges, alive).cumsum(-1)  # at most 0, 1, 2, 3
-    connected = _any(below[..., -1])
-    return (connected.unsqueeze(-1) - _any(below[..., :-1].transpose(-1, -2))).sum(-1)
+    m1, m2, m3 = _on_paths(edges, 0.0)
+    u1, u2, u3 = _on_paths(alive.unsqueeze(-2) - edges, 1.0)
+    none, all_three = u1 * u2 * u3, m1 * m2 * m3
+    one = m1 * u2 * u3 + u1 * (m2 * u3 + u2 * m3)
+    two = m1 * (m2 * u3 + u2 * m3) + u1 * m2 * m3
+    up_to = torch.stack([none, none + one, none + one + two], dim=-2)
+    at_least = torch.stack([one + two + all_three, two + all_three, all_three], dim=-2)
+    connected = _any(_along(alive))[..., None, None]
+    return _any(at_least).sum(-1), (connected - _any(up_to)).sum(-1)

@@ -142,7 +142,7 @@ class SurrogateFitter:
         variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
         flat = self.relaxed(measured.slots).flatten(-2)
         encoded = EncodedInput(
-            lambda slots: torch.cat([self._accuracy(slots), self._signature(slots)], dim=-1), self._choices
+            lambda slots: torch.cat([self._accuracy(slots), self._signature(slots.detach())], dim=-1), self._choices
         )
         return Surrogate(fit_process(flat, targets, variances, encoded, prior, standardise=True), logarithmic=False)
 
