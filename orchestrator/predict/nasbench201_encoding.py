@@ -29,7 +29,7 @@ class NASBench201Encoding:
         none, skip, conv1, conv3, pool = slots.unbind(-1)
         alive, conv = 1 - none, conv1 + conv3
         exists = _along(torch.stack([alive, skip, skip + pool, alive - pool], dim=-2))  # (B, 4 kinds, 4 paths)
-        paths, skipped, conv_free, pool_free = exists.unbind(-2)
+        _, skipped, conv_free, _ = exists.unbind(-2)
         some = _any(torch.stack([skipped, conv_free, conv_free - skipped], dim=-2))
         numbers = exists.sum(-1)
         most, fewest = _stacked(torch.stack([conv3, conv, conv + pool], dim=-2), alive)
@@ -146,7 +146,7 @@ def _live_operators(slots: Tensor) -> Tensor:
 
 
 def _stacked(edges: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
-    """Most and fewest marked edges on an alive path, each (..., `K`), for `K` ways of marking; 0 where no path is alive.
+    """Most and fewest marked edges on an alive path, each (..., `K`) for `K` ways of marking; 0 where none is alive.
 
     The coefficients of the product over a path's edges of (alive but unmarked) + (marked) z say whether the path is
     alive with exactly 0, 1, 2, 3 marked edges. "The most" is the sum over k >= 1 of "some path has at least k"; "the
