@@ -220,7 +220,8 @@ def progress_section(run: Run) -> Html:
         for row in rows
     ]
     headings = ["round", "proposed at", "proposed by", "measured", "failed", "running", "time to propose"]
-    shown = table([*headings, *(fact.replace("_", " ") for fact in facts)], body, sortable=True)
+    said = (f"generator: {fact.replace('_', ' ')}" for fact in facts)
+    shown = table([*headings, *said], body, sortable=True)
     return join([picture, tag("details", join([tag("summary", f"Rounds ({len(rows)})"), shown]))])
 
 

@@ -68,12 +68,23 @@ def estimate(noisy: Latents, population: Latents, log_prior: FloatArray, alpha: 
 
 
 def drift(met: Latents, log_prior: FloatArray) -> Latents:
-    """(`S`, `V`) of norm 1, or 0: from the plain mean of (`N`, `S`, `V`) vectors to their mean under g."""
-    weights = probability(log_prior) - 1 / len(met)
-    difference = weights.astype(np.float32) @ met.reshape(len(met), -1)
-    norm = float(np.linalg.norm(difference))
-    unit = difference / norm if norm > 1e-6 else np.zeros_like(difference)
-    return np.asarray(unit.reshape(met.shape[1:]))
+    """(`S`, `V`) of norm 0 to 1: from the plain mean of (`N`, `S`, `V`) vectors to their mean under g.
+
+    Of few vectors two means differ by chance. If fitness said nothing, |difference|^2 would be
+
+        e = sum_i (g_i - 1 / N)^2 * mean_i |x_i - mean|^2
+
+    on average, so the norm is 1 - e / |difference|^2, or 0: positive-part shrinkage after James and Stein (1961).
+    """
+    vectors = met.reshape(len(met), -1)
+    weights = (probability(log_prior) - 1 / len(met)).astype(np.float32)
+    difference = weights @ vectors
+    length = float(difference @ difference)
+    by_chance = float(weights @ weights) * float(vectors.var(axis=0).sum())
+    if length <= by_chance:
+        return np.zeros(met.shape[1:], dtype=np.float32)
+    unit = difference / np.float32(math.sqrt(length))
+    return np.asarray(np.float32(1 - by_chance / length) * unit.reshape(met.shape[1:]))
 
 
 def ddim_step(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from orchestrator.generate.base import Proposal, Request
-from orchestrator.generate.ednag.breeding import mutation_index, polynomial_mutation, select
+from orchestrator.generate.ednag.breeding import mutation_index, polynomial_mutation
 from orchestrator.generate.ednag.codec import Codec, Latents
 from orchestrator.generate.ednag.denoise import (
     ddim_step,
@@ -20,6 +21,7 @@ from orchestrator.generate.ednag.denoise import (
     log_fitness_probability,
     probability,
 )
+from orchestrator.generate.ednag.population import Population
 from orchestrator.generate.ednag.schedule import Noise, alpha
 from orchestrator.generate.pool import distinct, draw_distinct, keys, top_up
 from orchestrator.space.base import BoolArray, IntArray, Space
@@ -32,10 +34,11 @@ _PARENT_NOISE = 4.0  # parents are noised until so many times the changes wanted
 _REMEMBERED = 1000  # architectures met last that tell the drift
 _STRENGTHS = (0.5, 2.0)  # of the drift, times the option's, drawn log-uniformly for each child
 _MUTATION_INDEX = 1.0
-_FRUITLESS = 12  # generations without a new architecture, each noisier than the last, before uniform draws join
+_NOVEL = 0.25  # share of the children that shall be new; where fewer are, the next generation is noisier
+_WIDER, _WIDEST = 1.25, 100.0  # by this factor in changed slots, and at most by that one
+_FRUITLESS = 12  # generations without a new architecture before uniform draws join
 _FROM_ELITES = 0.7  # share of an unguided pool
 _UNGUIDED_CHANGES = 2.0  # slots that an unguided sample differs in from an elite, about
-_UNMET = -1  # as `memory.UNMET`, which is not imported for the sake of torch
 
 
 class _Samples:
@@ -69,7 +72,7 @@ class EDNAG:
     A generation: parents are drawn from the survivors by fitness, noised, denoised in one DDIM step towards the
     fitness-weighted estimate of `denoise`, mutated and decoded to the nearest legal architectures. Survivors are chosen
     from parents and children. The noise falls along the cosine schedule as calls are spent. An architecture is
-    evaluated once; a generation that finds nothing new costs nothing, and makes the next one noisier.
+    evaluated once; a generation that finds little new costs little, and makes the next one noisier.
 
     >>> from orchestrator.space.nasbench201 import NASBench201
     >>> EDNAG(NASBench201()).propose(Request(count=4, seed=1)).slots.shape
@@ -84,6 +87,7 @@ class EDNAG:
         *,
         calls_per_architecture: Annotated[int, Field(ge=1)] = 10,
         population: Annotated[int, Field(ge=_SMALLEST)] | None = None,
+        generations: Annotated[int, Field(ge=1)] | None = None,
         changes: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 0.6),
         pressure: Annotated[float, Field(ge=0)] = 10.0,
         drift: Annotated[float, Field(ge=0)] = 1.0,
@@ -96,6 +100,7 @@ class EDNAG:
         space: What to search.
         calls_per_architecture: With a utility, architectures evaluated for each one returned, at most.
         population: Survivors of a generation, and its children; None for the root of the number of calls.
+        generations: How many there are at most; None for as many as the calls last.
         changes: Slots that noise changes in a child, on average, at first and at last.
         pressure: Log of how much more fitness favours the best of the survivors than the worst.
         drift: Strength of the pull towards what is common to the fit and rare among the others.
@@ -107,6 +112,7 @@ class EDNAG:
         self.space = space
         self._calls_per_architecture = calls_per_architecture
         self._population = population
+        self._generations = generations
         self._pressure = pressure
         self._drift = drift
         self._noise = noise
@@ -147,54 +153,36 @@ class EDNAG:
         """Generations until the budget is spent, or the whole space is met."""
         size = self._population or max(math.isqrt(memory.budget), _SMALLEST)
         size = min(size, max(memory.budget // 2, 1))
+        population = Population(memory, self._codec)
         known = elites[: size // 2] if len(elites) else draw_distinct(self.space, 0, rng)
-        survivors = memory.rows(top_up(self.space, known, size, rng))
-        codes = self._codec.encode(memory.slots)
-        fruitless = 0
-        while not memory.exhausted:
+        children = top_up(self.space, known, size, rng)
+        wider, fruitless = 1.0, 0
+        for generation in range(self._generations) if self._generations else count():
+            new = population.join(children)
+            if memory.exhausted:
+                return
+            population.cull(size, rng, elite=self._elite, diverse=self._diverse, pressure=self._pressure)
+            wider = min(wider * _WIDER, _WIDEST) if new < _NOVEL * size else max(wider / _WIDER, 1.0)
+            fruitless = 0 if new else fruitless + 1
             if fruitless < _FRUITLESS:
-                children, legal = self._codec.decode(self._children(memory, codes, survivors, size, fruitless, rng))
+                progress = max(memory.calls / memory.budget, generation / (self._generations or math.inf))
+                children, legal = self._codec.decode(self._children(population, size, progress, wider, rng))
                 samples.add(children, legal)
             else:
                 children = draw_distinct(self.space, size, rng, keys(memory.slots))
                 if not len(children):
                     return
-            rows = memory.rows(children)
-            new = memory.slots[len(codes) :]
-            fruitless = 0 if len(new) else fruitless + 1
-            codes = np.concatenate([codes, self._codec.encode(new)])
-            rows = np.unique(np.concatenate([survivors, rows[rows != _UNMET]]))
-            survivors = rows[
-                select(
-                    memory.slots[rows],
-                    memory.values[rows],
-                    size,
-                    rng,
-                    elite=self._elite,
-                    diverse=self._diverse,
-                    pressure=self._pressure,
-                )
-            ]
 
     def _children(
-        self, memory: Memory, codes: Latents, survivors: IntArray, size: int, fruitless: int, rng: np.random.Generator
+        self, population: Population, size: int, progress: float, wider: float, rng: np.random.Generator
     ) -> Latents:
-        """(`B`, `S`, `V`): noised, denoised and mutated.
-
-        Args:
-            memory: Utilities of everything met.
-            codes: (`N`, `S`, `V`) the same, clean.
-            survivors: Rows of those that may be parents.
-            size: Children wanted.
-            fruitless: Generations without anything new until now.
-            rng: All randomness.
-        """
-        progress = memory.calls / memory.budget
-        begin, end = self._signals(progress, 2.0**fruitless)
-        log_prior = log_fitness_probability(memory.values[survivors], self._pressure)
-        parents = rng.choice(len(survivors), size=size, p=probability(log_prior))
-        noisy = forward(codes[survivors][parents], begin, rng)
-        clean = estimate(noisy, codes[survivors], log_prior, begin) + self._pull(memory, codes, size, end, rng)
+        """(`B`, `S`, `V`): so many, noised, denoised and mutated; `wider` times the usual number of slots change."""
+        codes = population.codes[population.survivors]
+        begin, end = self._signals(progress, wider)
+        log_prior = log_fitness_probability(population.fitness, self._pressure)
+        parents = rng.choice(len(codes), size=size, p=probability(log_prior))
+        noisy = forward(codes[parents], begin, rng)
+        clean = estimate(noisy, codes, log_prior, begin) + self._pull(population, size, end, rng)
         x = ddim_step(noisy, clean, begin, end, self._noise, rng)
         mutated = (rng.random(size) < self._mutation)[:, None] & (rng.random(x.shape[:2]) < 1 / x.shape[1])
         # From two standard deviations of noise below the lowest clean entry to two above the highest.
@@ -202,17 +190,18 @@ class EDNAG:
         return polynomial_mutation(x, mutated, spans, mutation_index(_MUTATION_INDEX, progress), rng)
 
     def _signals(self, progress: float, wider: float) -> tuple[float, float]:
-        """Shares of signal in noised parents and in their children, after a share of the calls."""
+        """Shares of signal in noised parents and in their children, after a share of the search."""
         first, last = (self._levels.time(wider * changes) for changes in self._changes)
         end = first + (last - first) * progress
         begin = self._levels.time(_PARENT_NOISE * self._levels.changes(end))
         return alpha(begin), alpha(end)
 
-    def _pull(self, memory: Memory, codes: Latents, size: int, signal: float, rng: np.random.Generator) -> Latents:
+    def _pull(self, population: Population, size: int, signal: float, rng: np.random.Generator) -> Latents:
         """(`B`, `S`, `V`): the drift, as long as the noise is in each slot, for each child in a strength of its own."""
-        recent = slice(max(len(codes) - _REMEMBERED, 0), None)
-        direction = drift(codes[recent], log_fitness_probability(memory.values[recent], self._pressure))
+        recent = slice(-_REMEMBERED, None)
+        log_prior = log_fitness_probability(population.memory.values[recent], self._pressure)
         low, high = np.log(_STRENGTHS)
         strengths = self._drift * np.exp(rng.uniform(low, high, size=(size, 1, 1)))
         sigma = math.sqrt((1 - signal) / signal)
-        return (strengths * sigma * math.sqrt(len(self._codec.sizes))).astype(np.float32) * direction
+        length = (strengths * sigma * math.sqrt(len(self._codec.sizes))).astype(np.float32)
+        return length * drift(population.codes[recent], log_prior)

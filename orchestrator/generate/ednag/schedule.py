@@ -8,7 +8,7 @@ everything; in between, what a level does is told by how many slots it changes, 
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr  # type: ignore[import-untyped]
 
 from orchestrator.generate.ednag.codec import Codec
 from orchestrator.space.base import FloatArray

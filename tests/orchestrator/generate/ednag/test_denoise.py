@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -95,8 +97,7 @@ def test_a_toy_distribution_is_recovered(noise: float) -> None:
     members, wanted = CODEC.encode(slots), np.array([0.5, 0.3, 0.15, 0.05])
     rng = np.random.default_rng(0)
     x = forward(np.zeros((3000, 6, 5), dtype=np.float32), 0.0, rng)
-    levels = alphas(60)
-    for now, then in zip(levels[:-1], levels[1:], strict=True):
+    for now, then in pairwise(alphas(60)):
         x = ddim_step(x, estimate(x, members, np.log(wanted), now), now, then, noise, rng)
     found, legal = CODEC.decode(x)
     shares = [(found == row).all(axis=1).mean() for row in slots]

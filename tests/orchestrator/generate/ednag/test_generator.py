@@ -110,7 +110,6 @@ def test_unguided_elites_are_noised() -> None:
     elites = SPACE.sample(3, np.random.default_rng(0))
     proposal = EDNAG(SPACE).propose(Request(200, elites=elites, seed=0))
     apart = (proposal.slots[:, None] != elites[None]).sum(axis=2).min(axis=1)
-    assert 1 <= apart[apart > 0].min()
     assert 0.3 < (apart <= 2).mean() < 0.8, "of uniform draws, 0.05"
     assert proposal.validity_unprojected == 1.0
     assert 0.5 < (proposal.uniqueness or 0) <= 1.0
