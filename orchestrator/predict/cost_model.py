@@ -15,7 +15,7 @@ _CAUCHY = 2.385  # spreads at which a measurement counts half (95 % efficiency f
 _LEAST_SPREAD = 0.03  # relative: no cost model is better than that
 _PASSES = 5
 _SUSPECT = 0.1  # of the median: what is faster has no say until the others explain it
-_SHARES = 6.0  # by how many equal shares of the latency a price may well deviate from what work suggests
+_SHARES = 3.0  # by how many equal shares of the latency a price may well deviate from what work suggests
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Pr
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _NEVER = 1e-12
+_PRICES = (0.0, 0.5)  # log-normal prior of how far, squared, prices deviate, in units of their own prior's deviations
+_REST_OF_COST = (2 * math.log(0.05), 0.7)  # log-normal prior of the variance of log latency that nothing explains
 _OUTLIER = 0.7  # log residuals beyond it say nothing: networks that compute a constant run a thousand times faster
 
 
@@ -176,10 +178,10 @@ class SurrogateFitter:
         by_slot = RBFKernel(active_dims=slot, lengthscale_prior=LogNormalPrior(0.7, 0.5))
         prior = Prior(
             _CostMean(model),
-            ScaleKernel(by_price, outputscale_prior=LogNormalPrior(0.0, 1.5))
+            ScaleKernel(by_price, outputscale_prior=LogNormalPrior(*_PRICES))
             + ScaleKernel(by_trait, outputscale_prior=LogNormalPrior(2 * math.log(0.1), 1.0))
             + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(2 * math.log(0.03), 1.0)),
-            rest=LogNormalPrior(2 * math.log(0.02), 1.0),
+            rest=LogNormalPrior(*_REST_OF_COST),
         )
 
         def features(slots: Tensor) -> Tensor:
