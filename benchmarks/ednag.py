@@ -1,9 +1,10 @@
 """EDNAG: how fast a search is, what it evaluates, and what it finds beside random draws and regularised evolution.
 
-The search sizes are those of the reference: 30 individuals x 100 generations on NAS-Bench-201 with a predictor, 100 x 100
-on MobileNetV3. There the population is fixed, and the calls are at most individuals times generations; repeats are not
-paid for. All methods get the same predictor and the same number of calls; figures are medians over seeds. A third part
-gives it a table's accuracy itself, as a measured objective: the share of the best that is found by so many look-ups.
+The sizes of `one search` are those of the reference: 30 individuals x 100 generations on NAS-Bench-201 with a predictor,
+100 x 100 on MobileNetV3. What it meets again it does not pay for, so it makes fewer calls than that. The other methods
+may make as many calls as individuals times generations, and EDNAG with them in as many generations as it takes. All get
+the same predictor; figures are medians over seeds. A third part gives EDNAG a table's accuracy itself, as a measured
+objective: what is found by so many look-ups.
 
     python benchmarks/ednag.py --seeds 10
 """
@@ -51,13 +52,16 @@ class Method:
         return self.make(space, calls_per_architecture=calls // RETURNED, **self.options)  # type: ignore[call-arg]
 
 
-def methods(individuals: int | None = None) -> list[Method]:
-    """EDNAG with a population of this size, and what it is compared with."""
-    return [
-        Method("random", RandomGenerator, {}),
-        Method("regularized_evolution", RegularizedEvolution, {"population": 100, "tournament": 25, "brood": 8}),
-        Method("ednag", EDNAG, {"population": individuals}),
-    ]
+METHODS = (
+    Method("random", RandomGenerator, {}),
+    Method("regularized_evolution", RegularizedEvolution, {"population": 100, "tournament": 25, "brood": 8}),
+    Method("ednag", EDNAG, {}),
+)
+
+
+def one_search(space: str) -> Method:
+    """EDNAG at the size of the reference."""
+    return Method("ednag, one search", EDNAG, {"population": INDIVIDUALS[space], "generations": GENERATIONS})
 
 
 def searches(space: str, seeds: int, first_seed: int) -> list[dict[str, float | str]]:
@@ -65,7 +69,7 @@ def searches(space: str, seeds: int, first_seed: int) -> list[dict[str, float | 
     rows: list[dict[str, float | str]] = []
     calls = INDIVIDUALS[space] * GENERATIONS
     for budget in BUDGETS_MS[space]:
-        by_method = {each.label: each for each in methods(INDIVIDUALS[space])}
+        by_method = {each.label: each for each in (*METHODS, one_search(space))}
         found = {
             label: [_search(method, make_task(space, budget, seed), calls, seed) for seed in _seeds(seeds, first_seed)]
             for label, method in by_method.items()
@@ -102,7 +106,7 @@ def look_ups(seeds: int, first_seed: int) -> list[dict[str, float | str]]:
     top = max(table.values())
     rows: list[dict[str, float | str]] = []
     for count in LOOK_UPS:
-        for method in methods():
+        for method in METHODS:
             best = []
             for seed in _seeds(seeds, first_seed):
                 slots = method.generator(space, count).propose(Request(RETURNED, measured, seed=seed)).slots
@@ -146,10 +150,14 @@ def main() -> None:
         rows = figures[space] = searches(space, arguments.seeds, arguments.first_seed)
         if not arguments.json:
             size = f"{INDIVIDUALS[space]} individuals x {GENERATIONS} generations"
-            _print(f"{space}: {size}, medians of {arguments.seeds} seeds; best is true accuracy within the budget", rows)
-            seconds = float(np.median([float(row["cpu_seconds"]) for row in rows if row["method"] == "ednag"]))
+            _print(
+                f"{space}: {size}, medians of {arguments.seeds} seeds; best is true accuracy within the budget", rows
+            )
+            seconds = float(
+                np.median([float(row["cpu_seconds"]) for row in rows if row["method"] == "ednag, one search"])
+            )
             print(
-                f"ednag: {seconds:.2f} s of processor time, {seconds / LIMIT_S[space]:.2f} of the limit of "
+                f"one search: {seconds:.2f} s of processor time, {seconds / LIMIT_S[space]:.2f} of the limit of "
                 f"{LIMIT_S[space]:g} s; {QUOTED_S[space] / seconds:.0f} times faster than the {QUOTED_S[space]:g} s "
                 "quoted of the reference (another machine)"
             )
