@@ -1,10 +1,10 @@
 """EDNAG: how fast a search is, what it evaluates, and what it finds beside random draws and regularised evolution.
 
 The sizes of `one search` are those of the reference: 30 individuals x 100 generations on NAS-Bench-201 with a
-predictor, 100 x 100 on MobileNetV3. What it meets again it does not pay for, so it makes fewer calls than that. The other methods
-may make as many calls as individuals times generations, and EDNAG with them in as many generations as it takes. All get
-the same predictor; figures are medians over seeds. A third part gives EDNAG a table's accuracy itself, as a measured
-objective: what is found by so many look-ups.
+predictor, 100 x 100 on MobileNetV3. What it meets again it does not pay for, so it makes fewer calls than that. The
+other methods may make as many calls as individuals times generations, and EDNAG with them in as many generations as
+it takes. All get the same predictor; figures are medians over seeds. A third part gives EDNAG a table's accuracy
+itself, as a measured objective: what is found by so many look-ups.
 
     python benchmarks/ednag.py --seeds 10
 """
