@@ -31,7 +31,6 @@ SAMPLE = "sample"
 
 _LEAST_COMPLETE = 3  # architectures with every metric, before a surrogate says anything
 _MUTATED_SLOTS = (1, 2, 3)
-_MUTATIONS = 256  # of the front, that join a generator's pool: next to nothing, as the acquisition sees them once
 _DESIGN_STREAM = 2**31  # randomness of the initial design; no round has this number
 _MANY = 100_000
 
@@ -94,7 +93,7 @@ class Proposer:
         space: Where architectures come from.
         goal: What is wanted.
         generator: Proposes the pool.
-        pool: Architectures asked of the generator; changes of one to three slots of the front join them.
+        pool: Architectures asked of the generator; as many changes of one to three slots of the front join them.
         initial: Size of the initial design.
         seed: All randomness derives from it.
         identity: Architectures of the same identity are measured once, e.g. because they compile to the same artifact.
@@ -187,7 +186,7 @@ class Proposer:
 
     def _mutations(self, elites: IntArray, rng: np.random.Generator) -> IntArray:
         """(`B`, `S`): changes of one, two and three slots of random elites, in equal shares."""
-        parents = elites[rng.integers(len(elites), size=_MUTATIONS)]
+        parents = elites[rng.integers(len(elites), size=self._pool)]
         shares = np.array_split(parents, len(_MUTATED_SLOTS))
         return np.concatenate(
             [mutate(self._space, share, rng, changes) for share, changes in zip(shares, _MUTATED_SLOTS, strict=True)]

@@ -15,7 +15,7 @@ _CAUCHY = 2.385  # spreads at which a measurement counts half (95 % efficiency f
 _LEAST_SPREAD = 0.03  # relative: no cost model is better than that
 _PASSES = 5
 _SUSPECT = 0.1  # of the median: what is faster has no say until the others explain it
-_DOUBT = 11.0  # times an equal share of the latency, over the root of their number: how far prices deviate from work's
+_SHARES = 3.0  # by how many equal shares of the latency a price may well deviate from what work suggests
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def work_prior(
     constant, rate = fit_prices(np.stack([np.ones(len(amounts)), amounts @ nominal], axis=1), latency_ms, log_variances)
     mean = rate * nominal
     mean[0] += constant
-    return PricePrior(mean, _DOUBT * float(np.median(latency_ms)) / (usual * len(usual) ** 1.5))
+    return PricePrior(mean, _SHARES * float(np.median(latency_ms)) / (usual * len(usual)))
 
 
 def fit_prices(
