@@ -61,10 +61,12 @@ def estimate(noisy: Latents, population: Latents, log_prior: FloatArray, alpha: 
         alpha: Share of signal in x_t, below 1.
     """
     x, members = noisy.reshape(len(noisy), -1), population.reshape(len(population), -1)
+    # einsum, not @: matrices so small lose more by the threads of a BLAS than they gain, very much on a busy machine.
+    overlaps = np.einsum("bk,nk->bn", x, members)
     # |x - sqrt(alpha) m|^2 without |x|^2, which is the same for every member.
-    distances = alpha * (members**2).sum(axis=1) - 2 * math.sqrt(alpha) * (x @ members.T)
+    distances = alpha * (members**2).sum(axis=1) - 2 * math.sqrt(alpha) * overlaps
     weights = probability(log_prior - distances.astype(np.float64) / (2 * (1 - alpha)))
-    return (weights.astype(np.float32) @ members).reshape(noisy.shape)
+    return np.einsum("bn,nk->bk", weights.astype(np.float32), members).reshape(noisy.shape)
 
 
 def drift(met: Latents, log_prior: FloatArray) -> Latents:
@@ -78,7 +80,7 @@ def drift(met: Latents, log_prior: FloatArray) -> Latents:
     """
     vectors = met.reshape(len(met), -1)
     weights = (probability(log_prior) - 1 / len(met)).astype(np.float32)
-    difference = weights @ vectors
+    difference = np.einsum("n,nk->k", weights, vectors)
     length = float(difference @ difference)
     by_chance = float(weights @ weights) * float(vectors.var(axis=0).sum())
     if length <= by_chance:

@@ -58,10 +58,31 @@ def test_at_pure_noise_the_estimate_is_the_mean_under_fitness() -> None:
 
 
 def test_the_drift_points_from_all_to_the_fit() -> None:
-    members, log_prior = population(30), np.linspace(0, 4, 30)
-    towards = np.einsum("n,nsv->sv", probability(log_prior), members) - members.mean(axis=0)
-    assert drift(members, log_prior) == pytest.approx(towards / np.linalg.norm(towards), abs=1e-4)
-    assert not drift(members, np.zeros(30)).any(), "where all are equally fit, there is none"
+    """Against the sums as they are written."""
+    members, weights = population(300), probability(np.linspace(0, 3, 300))
+    towards = np.einsum("n,nsv->sv", weights, members) - members.mean(axis=0)
+    by_chance = ((weights - 1 / 300) ** 2).sum() * ((members - members.mean(axis=0)) ** 2).sum() / 300
+    found = drift(members, np.linspace(0, 3, 300))
+    expected = towards / np.linalg.norm(towards) * max(1 - by_chance / (towards**2).sum(), 0.0)
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_where_fitness_says_something_the_drift_says_it() -> None:
+    """Fit is who has the last choice in the first slot."""
+    slots = NASBench201().sample(800, np.random.default_rng(0))
+    members, fit = CODEC.encode(slots), (slots[:, 0] == 4).astype(float)
+    told = drift(members, 3.0 * fit)
+    assert np.linalg.norm(told) > 0.9
+    assert np.unravel_index(told.argmax(), told.shape) == (0, 4)
+    assert (told[0] ** 2).sum() > 0.9 * (told**2).sum()
+
+
+def test_where_fitness_says_nothing_there_is_hardly_a_drift() -> None:
+    rng = np.random.default_rng(0)
+    by_chance = [np.linalg.norm(drift(population(30, seed), 3.0 * rng.random(30))) for seed in range(50)]
+    assert np.mean(by_chance) < 0.25
+    assert not drift(population(30), np.zeros(30)).any(), "where all are equally fit, there is none"
+    assert not drift(population(1), np.zeros(1)).any()
 
 
 def test_a_deterministic_step_keeps_the_noise_that_it_sees() -> None:
