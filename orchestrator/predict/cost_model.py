@@ -100,8 +100,8 @@ def fit_prices(
 
 
 def least_latency(latency_ms: FloatArray) -> float:
-    """What no network is expected to undercut: half of the lower decile measured. Keeps the model's log finite."""
-    return float(np.quantile(latency_ms, 0.1)) / 2
+    """What no network is expected to undercut: half of the least measured, the suspects aside. Keeps logs finite."""
+    return float(latency_ms[latency_ms >= _SUSPECT * np.median(latency_ms)].min()) / 2
 
 
 def additive_ms(amounts: Tensor, prices: Tensor, least_ms: float) -> Tensor:
