@@ -54,7 +54,7 @@ class Method:
 
 METHODS = (
     Method("random", RandomGenerator, {}),
-    Method("regularized_evolution", RegularizedEvolution, {"population": 100, "tournament": 25, "brood": 8}),
+    Method("regularized_evolution", RegularizedEvolution, {"population": 100, "tournament": 25, "brood": 32}),
     Method("ednag", EDNAG, {}),
 )
 

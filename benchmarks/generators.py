@@ -78,6 +78,9 @@ PEERS = (
     ),
 )
 ABLATIONS = (
+    Method("diffusion_nag, untrained prior", {"kind": "diffusion_nag", "checkpoint": "untrained"}),
+    Method("diffusion_nag, quality prior", {"kind": "diffusion_nag", "checkpoint": "quality"}),
+    Method("diffusion_evolution, quality prior", {"kind": "diffusion_evolution", "checkpoint": "quality"}),
     Method("diffusion_evolution, no diffusion", {"kind": "diffusion_evolution", "diffusion_share": 0.0}),
     Method("dinas, conditions alone", {"kind": "dinas"}, guided=False),
 )
