@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.campaign.checks import cross_check
 from orchestrator.campaign.device_config import (
     AdbDeviceConfig,
     DeviceConfig,
@@ -18,18 +19,16 @@ from orchestrator.campaign.device_config import (
     TableDeviceConfig,
     VirtualDeviceConfig,
 )
-from orchestrator.campaign.lut import lut_problems
-from orchestrator.errors import ConfigError, NagError, Problem
+from orchestrator.errors import ConfigError, Problem
 from orchestrator.generate.base import Generator
 from orchestrator.generate.registry import MIXTURE, make_generator
 from orchestrator.objective.config import ObjectiveConfig
+from orchestrator.optimize.goal import ACCURACY as ACCURACY
 from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
 from orchestrator.space.registry import SPACES, make_space, space_options
 from profiling.plan import MeasurementPlan
-from profiling.precision import Precision, can_convert
-
-ACCURACY = "accuracy"
+from profiling.precision import Precision
 
 
 class _Section(BaseModel):
@@ -252,7 +251,7 @@ def parse_config(values: Mapping[str, Any], *, source: str, folder: Path | None 
         raise ConfigError(source, problems)
     if folder is not None:
         config = cast(Config, _absolute(config, folder.resolve()))
-    problems = _cross_check(config)
+    problems = cross_check(config)
     if problems:
         raise ConfigError(source, problems)
     return config
@@ -333,96 +332,3 @@ def _absolute(model: BaseModel, folder: Path) -> BaseModel:
         return value
 
     return model.model_copy(update={name: fix(getattr(model, name)) for name in type(model).model_fields})
-
-
-def _paths(value: Any, at: str = "") -> Iterator[tuple[str, Path]]:
-    """Every path of a configuration with the field it stands in."""
-    if isinstance(value, Path):
-        yield at, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _paths(getattr(value, name), f"{at}.{name}" if at else name)
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from _paths(item, f"{at}[{index}]")
-
-
-def _cross_check(config: Config) -> list[Problem]:
-    """What no single field can tell."""
-    problems: list[Problem] = []
-    names = config.device_names
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(Problem("devices", name, "a name that no other device has (set `name:`)"))
-    try:
-        space = config.make_space()
-    except ConfigError as error:
-        problems.extend(error.problems)
-    else:
-        unusable = _space_problems(config, space)
-        problems += unusable or _lut_problems(config, space)
-    if not can_convert(config.measure.precision):
-        allowed = "float32, or install what converts: pip install 'devicenag[quantize]'"
-        problems.append(Problem("measure.precision", config.measure.precision, allowed))
-    known = [ACCURACY, *config.latency_metrics()]
-    open_ended = not all(device.names for device in config.devices)  # every attached phone: known when it starts
-    try:
-        goal = config.parsed_goal()
-    except ConfigError as error:
-        problems.extend(error.problems)
-    else:
-        for metric in goal.metrics:
-            if metric not in known and not open_ended:
-                problems.append(Problem("goal", metric, f"one of {', '.join(known)}"))
-    problems += [
-        Problem(field, str(path), "an existing file or folder") for field, path in _paths(config) if not path.exists()
-    ]
-    if config.budget.initial > config.budget.candidates:
-        problems.append(
-            Problem("budget.initial", config.budget.initial, f"at most budget.candidates ({config.budget.candidates})")
-        )
-    return problems
-
-
-def _space_problems(config: Config, space: Space) -> list[Problem]:
-    """What is wrong with the networks, the generator, and an objective that knows one space only."""
-    problems: list[Problem] = []
-    second = [min(1, len(choices) - 1) for choices in space.choices]  # of NAS-Bench-201 the first computes a constant
-    try:
-        space.network(space.architecture(second), config.space.network_options())
-    except ConfigError as error:
-        problems.extend(error.problems)
-    except ValueError as error:
-        problems.append(Problem("space.input", list(config.space.input), str(error)))
-    problems += [] if problems else config.accuracy.problems(space, config.space.network_options())
-    try:
-        config.generator.make(space)
-    except ConfigError as error:
-        problems.extend(error.problems)
-    return problems
-
-
-def _lut_problems(config: Config, space: Space) -> list[Problem]:
-    """What is wrong with block tables that are there; the space's networks are right."""
-    return [
-        problem
-        for index, device in enumerate(config.devices)
-        if isinstance(device, LutDeviceConfig) and device.path.exists()
-        for problem in lut_problems(f"devices[{index}]", device, space, config.space.network_options())
-    ]
-
-
-def require_same_campaign(stored: Config, asked: Config, folder: Path) -> None:
-    """A run folder is continued only by the campaign that began it; the budget may change.
-
-    Raises:
-        NagError: Something else changed.
-    """
-    before, now = stored.model_dump(mode="json"), asked.model_dump(mode="json")
-    changed = [key for key in before if key != "budget" and before[key] != now[key]]
-    if stored.budget.initial != asked.budget.initial:
-        changed.append("budget.initial")
-    if changed:
-        raise NagError(
-            f"{folder} holds a campaign with another configuration: {', '.join(changed)} changed",
-            "use another folder (--out), or undo the change; only the budget of a run may be changed",
-        )

@@ -14,7 +14,8 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.campaign.config import Config, require_same_campaign
+from orchestrator.campaign.checks import require_same_campaign
+from orchestrator.campaign.config import Config
 from orchestrator.campaign.state import read_config
 from orchestrator.errors import RunFolderBusy, RunFolderError
 from profiling.store import CampaignStore

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.campaign.config import Config, load_config, parse_config, require_same_campaign
+from orchestrator.campaign.checks import require_same_campaign
+from orchestrator.campaign.config import Config, load_config, parse_config
 from orchestrator.errors import ConfigError, NagError
 from tests.orchestrator.predict.block_tables import block_latencies, write_block_table
 from tests.orchestrator.predict.test_ofa_accuracy import write_predictor

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.campaign.config import Config, parse_config, require_same_campaign
+from orchestrator.campaign.checks import require_same_campaign
+from orchestrator.campaign.config import Config, parse_config
 from orchestrator.campaign.events import Event
 from orchestrator.campaign.loop import run_campaign
 from orchestrator.errors import ConfigError, NagError
