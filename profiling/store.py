@@ -1,29 +1,26 @@
 """SQLite store of a campaign: the single source of truth, committed result by result.
 
-Write-ahead logging lets readers (`nag status`, `nag report`) look while the one writer works; every method commits
-before it returns, so a killed campaign loses at most what had not arrived. Writing a result a second time changes
-nothing: the first one stays.
+Readers (`nag status`, `nag report`) look while the one writer works, and every method commits before it returns
+(`profiling.database`). Writing a result a second time changes nothing: the first one stays.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+from profiling.database import Database, StoreError
 from profiling.records import Block, Failure, Measurement
+
+__all__ = ["CampaignStore", "CandidateRow", "NetworkRow", "Outcome", "Purpose", "StoreError"]
 
 SCHEMA_VERSION = 1
 Purpose = Literal["search", "verify"]
 
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rounds (round INTEGER PRIMARY KEY, at REAL NOT NULL, info TEXT NOT NULL);
 CREATE TABLE candidates (
     id INTEGER PRIMARY KEY, round INTEGER NOT NULL REFERENCES rounds, architecture TEXT NOT NULL, slots TEXT NOT NULL,
@@ -43,15 +40,6 @@ CREATE TABLE measurements (
     measurement TEXT, failure TEXT,
     PRIMARY KEY (candidate, device, purpose)) WITHOUT ROWID;
 """
-
-
-class StoreError(RuntimeError):
-    """The store cannot be opened, read or written; `hint` says what to do."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -100,81 +88,15 @@ class Outcome:
     failure: Failure | None
 
 
-class CampaignStore:
+class CampaignStore(Database):
     """One campaign's SQLite file. Safe to use from several threads of one process."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        """Use `create`, `open` or `read` instead."""
-        self._connection = connection
-        self._lock = threading.RLock()
-        self.path = path
-
-    @classmethod
-    def create(cls, path: Path, meta: Mapping[str, Any]) -> Self:
-        """A new store with this `meta`. Raises StoreError when the file exists or cannot be written."""
-        if path.exists():
-            raise StoreError(f"{path} exists already")
-        # The file gets its name when it is complete, so that a kill while creating leaves no half-made store.
-        draft = path.with_name(path.name + ".new")
-        for leftover in (draft, draft.with_name(draft.name + "-journal")):
-            leftover.unlink(missing_ok=True)
-        with _translated(path):
-            connection = sqlite3.connect(draft)
-            connection.executescript(_SCHEMA)
-            rows = {"schema_version": SCHEMA_VERSION, **meta}
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", ((k, json.dumps(v)) for k, v in rows.items()))
-            connection.commit()
-            connection.close()
-            draft.rename(path)
-        return cls.open(path)
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """An existing store, for writing."""
-        return cls._connect(path, "rw")
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """An existing store, for reading only; never blocks the writer."""
-        return cls._connect(path, "ro")
-
-    @classmethod
-    def _connect(cls, path: Path, mode: str) -> Self:
-        if not path.is_file():
-            raise StoreError(f"there is no campaign at {path}", "start one with: nag run CONFIG")
-        with _translated(path):
-            connection = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode={mode}", uri=True, check_same_thread=False, timeout=30
-            )
-            if mode == "rw":
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
-            store = cls(connection, path)
-            version = store.meta("schema_version")
-        if version != SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}",
-                "use the version of DeviceNAG that wrote it",
-            )
-        return store
-
-    def close(self) -> None:
-        """Close the file; idempotent."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    schema = _SCHEMA
+    schema_version = SCHEMA_VERSION
+    content = "campaign"
+    begin = "nag run CONFIG"
 
     # Writing: each method is one transaction.
-
-    def set_meta(self, key: str, value: Any) -> None:
-        """Keep a JSON value under a name, replacing what was there."""
-        with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     def add_round(self, index: int, info: Mapping[str, Any], candidates: Iterable[CandidateRow]) -> None:
         """A round and all its candidates: either the whole batch is there, or nothing of it."""
@@ -225,11 +147,6 @@ class CampaignStore:
             )
 
     # Reading.
-
-    def meta(self, key: str) -> Any:
-        """The value kept under a name, or None."""
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else None
 
     def rounds(self) -> dict[int, dict[str, Any]]:
         """Round -> its info and `at`."""
@@ -283,15 +200,6 @@ class CampaignStore:
             for candidate, device, at, text, failure in rows
         }
 
-    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, _translated(self.path):
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _translated(self.path), self._connection:
-            yield self._connection
-
 
 def _either(result: Measurement | Mapping[str, Any] | Failure) -> tuple[str | None, str | None]:
     """(value, failure) columns."""
@@ -306,21 +214,3 @@ def _loads(text: str | None) -> Any | None:
 
 def _failure(text: str | None) -> Failure | None:
     return None if text is None else Failure.from_json(json.loads(text))
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as StoreError with a hint."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            hint = "free some space and run the same command again: everything committed so far is kept"
-        elif "not a database" in text or "malformed" in text:
-            hint = "the file is damaged or is no campaign store; restore it from a backup or use another run folder"
-        elif "locked" in text:
-            hint = "another process is writing to it"
-        else:
-            hint = "check that the folder exists and is writable"
-        raise StoreError(f"{path}: {text}", hint) from error
