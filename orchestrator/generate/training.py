@@ -132,7 +132,7 @@ def train(
     how = {
         "train": asdict(config),
         "seconds": round(reached.seconds, 1),
-        "cpu_seconds": round(reached.cpu_seconds, 1),
+        "cpu_seconds": round(reached.cpu_seconds, 3),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }

@@ -156,12 +156,13 @@ def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(campaign: Path, tmp
 
 def test_a_second_process_on_the_run_folder_is_told(campaign: Path, tmp_path: Path) -> None:
     folder = tmp_path / "busy"
-    command = [sys.executable, "-m", "orchestrator.cli.main", "run", str(campaign), "--out", str(folder)]
+    arguments = ["run", str(campaign), "--out", str(folder), "--set", "budget.candidates=500"]  # longer than it is asked
+    command = [sys.executable, "-m", "orchestrator.cli.main", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
         process.stderr.readline()
         process.stderr.readline()  # the second line comes when the folder is its own
-        second = nag("run", campaign, "--out", folder)
+        second = nag(*arguments)
         state = json.loads(nag("status", folder, "--json").stdout)["state"]
         os.kill(process.pid, signal.SIGTERM)
         process.stderr.read()
