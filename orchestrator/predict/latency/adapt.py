@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,14 +10,12 @@ from torch import Tensor
 
 from orchestrator.errors import DataError
 from orchestrator.predict.latency.adapted import AdaptedLatency, Cell, Noise
+from orchestrator.predict.latency.beliefs import SCALE_SD, Belief, beliefs
 from orchestrator.predict.latency.inference import Hypotheses, explain
-from orchestrator.predict.latency.noise import noise_shapes
+from orchestrator.predict.latency.noise import NoiseShapes, noise_shapes
 from orchestrator.predict.latency.prior import LatencyPrior
 from orchestrator.predict.latency.structures import Structures
 from orchestrator.space.base import FloatArray, IntArray
-
-ROOMS = ((0.1, 0.4), (0.25, 0.3), (0.6, 0.3))  # how far prices may stray from those of known devices; and how likely
-SCALE_ROOM = 0.3  # relative sd of all prices together; the median of the measurements sets where it is centred
 
 _STRAY_OF_BAND, _MOST_STRAY = 0.5, 0.03  # sd of the residual of similar architectures
 _ROUNDED = 1 / 12  # variance of what rounding to whole milliseconds takes away
@@ -49,63 +47,70 @@ def adapt(
     with torch.no_grad():
         amounts = structures.amounts(inputs).numpy()
         kinship = structures.kinship(inputs, inputs).numpy()
-    scale_ms, sd_log_scale = _scales(prior, amounts, latency_ms)
     # A column of whole milliseconds was rounded; with one measurement, who knows.
     rounded = _ROUNDED if len(latency_ms) > 1 and np.array_equal(latency_ms, latency_ms.round()) else 0.0
-    covariances = [prior.covariance(room) + sd_log_scale**2 * np.outer(prior.mean, prior.mean) for room, _ in ROOMS]
+    believed, scales_ms = _scaled(prior, structures, amounts, latency_ms)
     shapes = noise_shapes()
-    strays = np.minimum(_STRAY_OF_BAND * shapes.bands, _MOST_STRAY) ** 2
-    kinds = list(itertools.product(range(len(structures.names)), range(len(ROOMS))))
-    each, count = len(shapes), len(kinds)
-
-    def repeated(values: list[FloatArray]) -> FloatArray:
-        """One value a kind, for each of its shapes."""
-        return np.repeat(np.stack(values), each, axis=0)
-
-    hypotheses = Hypotheses(
-        log_prior=np.repeat([np.log(structures.shares[s] * ROOMS[r][1]) for s, r in kinds], each),
-        scale_ms=np.repeat([scale_ms[s] for s, _ in kinds], each),
-        mean=repeated([amounts[s] @ prior.mean for s, _ in kinds]),
-        covariance=repeated([amounts[s] @ covariances[r] @ amounts[s].T for s, r in kinds]),
-        stray=np.tile(strays, count),
-        rounding=np.repeat([rounded / scale_ms[s] ** 2 for s, _ in kinds], each),
-        shares=np.tile(shapes.shares, (count, 1)),
-        offsets=np.tile(shapes.offsets, (count, 1)),
-        sds=np.tile(shapes.sds, (count, 1)),
-    )
+    hypotheses = _hypotheses(believed, scales_ms, amounts, shapes, rounded)
     found = explain(hypotheses, latency_ms, variances, kinship)
     cells = []
-    for kind, (structure, room) in enumerate(kinds):
-        rows = np.flatnonzero(found.groups // each == kind)
-        if len(rows):
-            groups = found.groups[rows]
+    for row, (belief, scale_ms) in enumerate(zip(believed, scales_ms, strict=True)):
+        mine = np.flatnonzero(found.groups // len(shapes) == row)
+        if len(mine):
+            groups = found.groups[mine]
             cells.append(
                 Cell(
-                    structure=structure,
-                    scale_ms=float(scale_ms[structure]),
-                    mean=torch.from_numpy(prior.mean),
-                    covariance=torch.from_numpy(covariances[room]),
-                    measured=torch.from_numpy(amounts[structure]),
-                    weights=torch.from_numpy(found.weights[rows]),
-                    expected=torch.from_numpy(found.expected[rows]),
-                    coefficients=torch.from_numpy(found.coefficients[rows]),
-                    precision=torch.from_numpy(found.precision[rows]),
+                    structure=belief.structure,
+                    scale_ms=scale_ms,
+                    mean=torch.from_numpy(belief.mean),
+                    covariance=torch.from_numpy(belief.covariance),
+                    measured=torch.from_numpy(amounts[belief.structure]),
+                    weights=torch.from_numpy(found.weights[mine]),
+                    expected=torch.from_numpy(found.expected[mine]),
+                    coefficients=torch.from_numpy(found.coefficients[mine]),
+                    precision=torch.from_numpy(found.precision[mine]),
                     stray=torch.from_numpy(hypotheses.stray[groups]),
                     noise=Noise(
                         *(torch.from_numpy(getattr(hypotheses, name)[groups]) for name in ("shares", "offsets", "sds"))
                     ),
-                    rounding=float(rounded),
+                    rounding=rounded,
                 )
             )
     return AdaptedLatency(structures, inputs, tuple(cells), found.log_evidence)
 
 
-def _scales(prior: LatencyPrior, amounts: FloatArray, latency_ms: FloatArray) -> tuple[FloatArray, float]:
-    """(`R`,) milliseconds that prices are in units of, by structure, and the standard deviation of their logarithm."""
+def _scaled(
+    prior: LatencyPrior, structures: Structures, amounts: FloatArray, latency_ms: FloatArray
+) -> tuple[tuple[Belief, ...], list[float]]:
+    """Beliefs, and the milliseconds that the prices of each are in units of."""
     if not len(latency_ms):
         typical_ms, sd_log = prior.typical_ms
-        return np.full(len(amounts), typical_ms), max(sd_log, SCALE_ROOM)
-    return np.array([np.median(latency_ms / (each @ prior.mean)) for each in amounts]), SCALE_ROOM
+        found = beliefs(prior, structures, scale_sd=max(sd_log, SCALE_SD))
+        return found, [typical_ms] * len(found)
+    found = beliefs(prior, structures)
+    return found, [float(np.median(latency_ms / (amounts[each.structure] @ each.mean))) for each in found]
+
+
+def _hypotheses(
+    believed: Sequence[Belief], scales_ms: Sequence[float], amounts: FloatArray, shapes: NoiseShapes, rounded: float
+) -> Hypotheses:
+    """Each belief with each shape of the noise, in this order."""
+    count, each = len(believed), len(shapes)
+    means = np.stack([amounts[belief.structure] @ belief.mean for belief in believed])
+    covariances = np.stack(
+        [amounts[belief.structure] @ belief.covariance @ amounts[belief.structure].T for belief in believed]
+    )
+    return Hypotheses(
+        log_prior=np.repeat(np.log([belief.share for belief in believed]), each),
+        scale_ms=np.repeat(scales_ms, each),
+        mean=np.repeat(means, each, axis=0),
+        covariance=np.repeat(covariances, each, axis=0),
+        stray=np.tile(np.minimum(_STRAY_OF_BAND * shapes.bands, _MOST_STRAY) ** 2, count),
+        rounding=np.repeat(rounded / np.square(scales_ms), each),
+        shares=np.tile(shapes.shares, (count, 1)),
+        offsets=np.tile(shapes.offsets, (count, 1)),
+        sds=np.tile(shapes.sds, (count, 1)),
+    )
 
 
 def _order(inputs: Tensor) -> IntArray:

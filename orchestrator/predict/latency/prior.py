@@ -16,7 +16,7 @@ from orchestrator.predict.latency.prices import Prices, fit_prices
 from orchestrator.predict.latency.structures import Structures
 from orchestrator.space.base import FloatArray
 
-_LEAST_ROOM = 0.01  # of the median latency: even a price that no known device charges may be this high
+_NO_FIT = 0.3  # error of the log beyond which a structure says nothing of an architecture
 _BATCH_SIZE = re.compile(r"^(?P<family>.+)_\d+$")
 
 
@@ -73,15 +73,11 @@ class LatencyPrior:
         """(`K`,) mean price."""
         return np.asarray(self.says @ self.prices)
 
-    def covariance(self, room: float) -> FloatArray:
-        """(`K`, `K`) of the prices of a new device.
-
-        Args:
-            room: How far each price may stray from those of the known devices, relative to the mean price.
-        """
+    @property
+    def covariance(self) -> FloatArray:
+        """(`K`, `K`) of the prices from device to device."""
         centred = self.prices - self.mean
-        own = (room * self.mean + _LEAST_ROOM) ** 2
-        return np.asarray(centred.T @ (centred * self.says[:, None]) + np.diag(own))
+        return np.asarray(centred.T @ (centred * self.says[:, None]))
 
     @property
     def typical_ms(self) -> tuple[float, float]:
@@ -147,6 +143,6 @@ def fit_prior(
 
 
 def _misfit(amounts: FloatArray, fit: Prices, relative: FloatArray) -> float:
-    """The error of the log that 60 % keep: where most are well explained, what the others show may be noise."""
+    """Mean error of the log; no error counts more than another that says as little."""
     expected = np.maximum(amounts @ fit.values, 1e-3)
-    return float(np.quantile(np.abs(np.log(relative / expected)), 0.6))
+    return float(np.minimum(np.abs(np.log(relative / expected)), _NO_FIT).mean())

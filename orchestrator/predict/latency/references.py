@@ -7,7 +7,7 @@ import torch
 
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.generate.pool import draw_distinct, width
-from orchestrator.predict.latency.adapt import ROOMS, SCALE_ROOM
+from orchestrator.predict.latency.beliefs import overall
 from orchestrator.predict.latency.inference import LEAST
 from orchestrator.predict.latency.prior import LatencyPrior
 from orchestrator.predict.latency.structures import Structures, relaxed
@@ -75,17 +75,16 @@ def _greedy(
     structures: Structures, prior: LatencyPrior, space: Space, candidates: IntArray, targets: IntArray, count: int
 ) -> IntArray:
     """(`N`,) rows of the candidates."""
-    room = float(np.sqrt(sum(share * room**2 for room, share in ROOMS)))
-    covariance = prior.covariance(room) + SCALE_ROOM**2 * np.outer(prior.mean, prior.mean)
+    belief = overall(prior)
     first, second = (relaxed(slots, width(space)) for slots in (candidates, targets))
     with torch.no_grad():
         near, far = (structures.kinship(first, each).numpy() for each in (first, second))
         ours, theirs = (structures.amounts(each).numpy() for each in (first, second))
     within, across = [], []  # by structure, covariance of candidates with each other and with targets
     for our, their in zip(ours, theirs, strict=True):
-        our, their = (each / np.maximum(each @ prior.mean, LEAST)[:, None] for each in (our, their))
-        within.append(our @ covariance @ our.T + _STRAY**2 * near)
-        across.append(our @ covariance @ their.T + _STRAY**2 * far)
+        expected, meant = (np.maximum(each @ belief.mean, LEAST)[:, None] for each in (our, their))
+        within.append(our / expected @ belief.covariance @ (our / expected).T + _STRAY**2 * near)
+        across.append(our / expected @ belief.covariance @ (their / meant).T + _STRAY**2 * far)
     shares = np.array(structures.shares)
     a, b = np.stack(within), np.stack(across)
     chosen: list[int] = []
@@ -98,4 +97,4 @@ def _greedy(
         column: FloatArray = a[:, :, best] / total[:, best, None]
         b = b - column[:, :, None] * b[:, best, None, :]
         a = a - column[:, :, None] * a[:, best, None, :]
-    return np.array(chosen)
+    return np.array(chosen, dtype=np.int64)
