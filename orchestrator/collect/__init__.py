@@ -1,0 +1,1 @@
+"""Collections: latencies of many models on many devices, for data sets."""
