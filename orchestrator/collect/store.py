@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +254,7 @@ class CollectStore(Database):
         for device, code, count in self._rows("SELECT device, code, count FROM failures ORDER BY count DESC, code"):
             failures.setdefault(device, {})[code] = count
         rows = self._rows("SELECT device, planned, measured, failed, last_at, interval_s FROM tallies")
-        return tuple(Tally(*row, failures=failures.get(row[0], {})) for row in rows)
+        return tuple(replace(Tally(*row), failures=failures.get(row[0], {})) for row in rows)
 
     def _pages(self, query: str, key: str) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, whose first column is `key`, in its order."""
@@ -294,7 +294,7 @@ def _job(row: Sequence[Any]) -> CollectJob:
 
 def _model(row: Sequence[Any]) -> CollectModel:
     *values, failure = row
-    return CollectModel(*values, failure=None if failure is None else Failure.from_json(json.loads(failure)))
+    return replace(CollectModel(*values), failure=None if failure is None else Failure.from_json(json.loads(failure)))
 
 
 def _dump(failure: Failure | None) -> str | None:
