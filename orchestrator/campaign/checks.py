@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from orchestrator.campaign.device_config import LutDeviceConfig
 from orchestrator.campaign.lut import lut_problems
+from orchestrator.config_file import missing_paths
 from orchestrator.errors import ConfigError, NagError, Problem
 from orchestrator.optimize.goal import ACCURACY
 from orchestrator.space.base import Space
@@ -45,9 +43,7 @@ def cross_check(config: Config) -> list[Problem]:
         for metric in goal.metrics:
             if metric not in known and not open_ended:
                 problems.append(Problem("goal", metric, f"one of {', '.join(known)}"))
-    problems += [
-        Problem(field, str(path), "an existing file or folder") for field, path in _paths(config) if not path.exists()
-    ]
+    problems += missing_paths(config)
     if config.budget.initial > config.budget.candidates:
         problems.append(
             Problem("budget.initial", config.budget.initial, f"at most budget.candidates ({config.budget.candidates})")
@@ -98,15 +94,3 @@ def _lut_problems(config: Config, space: Space) -> list[Problem]:
         if isinstance(device, LutDeviceConfig) and device.path.exists()
         for problem in lut_problems(f"devices[{index}]", device, space, config.space.network_options())
     ]
-
-
-def _paths(value: Any, at: str = "") -> Iterator[tuple[str, Path]]:
-    """Every path of a configuration with the field it stands in."""
-    if isinstance(value, Path):
-        yield at, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _paths(getattr(value, name), f"{at}.{name}" if at else name)
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from _paths(item, f"{at}[{index}]")

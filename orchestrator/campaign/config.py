@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pydantic
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.campaign.checks import cross_check
-from orchestrator.campaign.device_config import (
-    AdbDeviceConfig,
-    DeviceConfig,
-    HostDeviceConfig,
-    LutDeviceConfig,
-    TableDeviceConfig,
-    VirtualDeviceConfig,
-)
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.campaign.device_config import DeviceConfig
+from orchestrator.config_file import read_yaml, validate
+from orchestrator.errors import ConfigError
 from orchestrator.generate.base import Generator
 from orchestrator.generate.registry import MIXTURE, make_generator
 from orchestrator.objective.config import ObjectiveConfig
@@ -209,25 +202,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: Everything that is wrong, at once.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            str(path), [Problem("file", str(path), f"a readable YAML file ({error.strerror})")]
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [Problem("file", str(path), "UTF-8 text")]) from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), [Problem("file", " ".join(str(error).split()), "well-formed YAML")]) from error
-    if not isinstance(values, dict):
-        raise ConfigError(
-            str(path), [Problem("file", type(values).__name__, "a mapping with name, space, accuracy, ...")]
-        )
-    for override in overrides:
-        _override(values, override)
-    return parse_config(values, source=str(path), folder=path.parent)
+    return parse_config(read_yaml(path, overrides), source=str(path), folder=path.parent)
 
 
 def parse_config(values: Mapping[str, Any], *, source: str, folder: Path | None = None) -> Config:
@@ -241,94 +216,7 @@ def parse_config(values: Mapping[str, Any], *, source: str, folder: Path | None 
     Raises:
         ConfigError: Everything that is wrong, at once.
     """
-    problems: list[Problem] = []
-    config: Config | None = None
-    try:
-        config = Config.model_validate(values)
-    except pydantic.ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors()]
-    if config is None:
-        raise ConfigError(source, problems)
-    if folder is not None:
-        config = cast(Config, _absolute(config, folder.resolve()))
-    problems = cross_check(config)
-    if problems:
+    config = validate(Config, values, source=source, folder=folder)
+    if problems := cross_check(config):
         raise ConfigError(source, problems)
     return config
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    """Apply one `a.b.c=VALUE`; the value is YAML, numbers index lists."""
-    path, separator, text = override.partition("=")
-    if not separator or not path:
-        raise ConfigError("--set", [Problem("--set", override, "FIELD=VALUE, e.g. budget.candidates=32")])
-    at: Any = values
-    *parents, last = path.split(".")
-    try:
-        for key in parents:
-            at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
-        at[int(last) if isinstance(at, list) else last] = yaml.safe_load(text)
-    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise ConfigError("--set", [Problem(path, text, "a field of the configuration and a YAML value")]) from error
-
-
-def _problem(detail: Any) -> Problem:
-    """One of pydantic's errors in our words."""
-    kinds = {
-        "host",
-        "table",
-        "lut",
-        "adb",
-        "virtual",
-        "training",
-        "ofa_predictor",
-        "proxy",
-        "command",
-    }  # pydantic puts the chosen kind of a union into the path
-    field = ".".join(str(part) for part in detail["loc"] if part not in kinds) or "config"
-    kind, context = detail["type"], detail.get("ctx", {})
-    got: object = detail.get("input")
-    if kind == "missing":
-        return Problem(field, "nothing", "this field is required")
-    if kind == "extra_forbidden":
-        return Problem(field, got, f"no such field{_siblings(detail['loc'])}")
-    if kind.startswith("union_tag"):
-        got = got.get("kind", "no kind") if isinstance(got, dict) else got
-        return Problem(f"{field}.kind", got, f"one of {context.get('expected_tags', 'the known kinds')}")
-    if kind == "value_error":
-        return Problem(field, got, str(context.get("error", detail["msg"])))
-    return Problem(field, got, detail["msg"].removeprefix("Input should be ").removeprefix("Value error, "))
-
-
-def _siblings(location: Sequence[object]) -> str:
-    """The fields that exist where an unknown one was given."""
-    sections: dict[object, type[BaseModel]] = {
-        "goal": GoalConfig,
-        "measure": MeasureConfig,
-        "budget": BudgetConfig,
-        "host": HostDeviceConfig,
-        "table": TableDeviceConfig,
-        "lut": LutDeviceConfig,
-        "adb": AdbDeviceConfig,
-        "virtual": VirtualDeviceConfig,
-        "generator": GeneratorConfig,
-    }
-    if len(location) == 1:
-        return f"; fields: {', '.join(Config.model_fields)}"
-    model = sections.get(location[0] if len(location) == 2 else location[-2])
-    return f"; fields: {', '.join(model.model_fields)}" if model else ""
-
-
-def _absolute(model: BaseModel, folder: Path) -> BaseModel:
-    """The same with every relative path made absolute."""
-
-    def fix(value: Any) -> Any:
-        if isinstance(value, Path):
-            return folder / value.expanduser()
-        if isinstance(value, BaseModel):
-            return _absolute(value, folder)
-        if isinstance(value, tuple):
-            return tuple(fix(item) for item in value)
-        return value
-
-    return model.model_copy(update={name: fix(getattr(model, name)) for name in type(model).model_fields})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.campaign.state import CampaignState
+from orchestrator.campaign.warm_start import Verdict
 from profiling.records import Block, Failure, Measurement
 
 
@@ -20,6 +21,13 @@ class Started(Event):
 
     state: CampaignState
     resumed: bool
+
+
+@dataclass(frozen=True)
+class WarmStarted(Event):
+    """Earlier campaigns' measurements are known to the surrogates; `verdicts` say which, and why others are not."""
+
+    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,19 @@ from typing import Any
 from orchestrator.campaign.config import Config
 from orchestrator.campaign.devices import open_rig
 from orchestrator.campaign.evaluate import Evaluator
-from orchestrator.campaign.events import Finished, Listener, Proposed, Proposing, RoundDone, Started, Verifying
+from orchestrator.campaign.events import (
+    Finished,
+    Listener,
+    Proposed,
+    Proposing,
+    RoundDone,
+    Started,
+    Verifying,
+    WarmStarted,
+)
 from orchestrator.campaign.folder import RunFolder
 from orchestrator.campaign.state import CampaignState, Candidate, read_state
+from orchestrator.campaign.warm_start import WarmStart, begin
 from orchestrator.generate.account import Accountant
 from orchestrator.objective.registry import make_objective
 from orchestrator.optimize.proposer import Proposer, Suggestion
@@ -34,13 +44,15 @@ from profiling.store import CandidateRow
 _LIBRARIES = ("devicenag", "torch", "botorch", "gpytorch", "numpy", "ai-edge-litert")
 
 
-def run_campaign(config: Config, path: Path, listen: Listener) -> CampaignState:
+def run_campaign(config: Config, path: Path, listen: Listener, warm_start: Sequence[Path] = ()) -> CampaignState:
     """Start the campaign in this folder, or go on with it, until its budget is spent.
 
     Args:
         config: What to do.
         path: The run folder.
         listen: Told of everything that happens, partly from worker threads.
+        warm_start: Folders of earlier campaigns whose measurements the surrogates learn from; kept in the store when
+            the campaign begins, and not needed again.
 
     Returns:
         The final state.
@@ -55,7 +67,8 @@ def run_campaign(config: Config, path: Path, listen: Listener) -> CampaignState:
         objective = make_objective(config.accuracy, space, config.space.network_options())
         evaluator = Evaluator(config, space, objective, rig, folder, listen)
         try:
-            return _Loop(config, space, folder, evaluator, listen).run()
+            warm = begin(folder, config, rig.backend, warm_start)
+            return _Loop(config, space, folder, evaluator, listen, warm).run()
         finally:
             evaluator.close()
 
@@ -63,7 +76,15 @@ def run_campaign(config: Config, path: Path, listen: Listener) -> CampaignState:
 class _Loop:
     """One process's share of a campaign."""
 
-    def __init__(self, config: Config, space: Space, folder: RunFolder, evaluator: Evaluator, listen: Listener) -> None:
+    def __init__(
+        self,
+        config: Config,
+        space: Space,
+        folder: RunFolder,
+        evaluator: Evaluator,
+        listen: Listener,
+        warm: WarmStart,
+    ) -> None:
         self._config = config
         self._space = space
         self._folder = folder
@@ -79,7 +100,9 @@ class _Loop:
             initial=config.budget.initial,
             seed=config.seed,
             identity=self._identity,
+            earlier=warm.observations,
         )
+        self._warm = warm
         self._worked_before_s = float(folder.store.meta("worked_s") or 0.0)
         self._began = time.monotonic()
 
@@ -87,6 +110,8 @@ class _Loop:
         """Rounds until something says stop."""
         state = self._state()
         self._listen(Started(state, self._folder.resumed))
+        if self._warm.runs:
+            self._listen(WarmStarted(self._warm.verdicts))
         while True:
             state = self._complete(state)
             reason = self._why_stop(state)

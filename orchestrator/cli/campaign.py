@@ -27,6 +27,12 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Override a field, e.g. budget.candidates=32. Repeatable."),
     ] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--warm-start", metavar="RUN", help="Begin with what an earlier run measured on these devices. Repeatable."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a campaign, or continue the one in the run folder. The same command goes on after any interruption."""
@@ -41,10 +47,10 @@ def run(
             from orchestrator.campaign.devices import resolve
             from orchestrator.campaign.loop import run_campaign
 
-            state = run_campaign(resolve(parsed, folder), folder, view)
+            state = run_campaign(resolve(parsed, folder), folder, view, warm_start or [])
         except KeyboardInterrupt:
             view.stop()
-            again = _command(config, out, overrides)
+            again = _command(config, out, overrides, warm_start)
             print(f"interrupted; everything measured is saved. Go on with:\n  {again}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
 
@@ -79,13 +85,15 @@ def _print_json(run: Path) -> None:
     print(json.dumps(status_of(run), indent=2))
 
 
-def _command(config: Path, out: Path | None, overrides: list[str] | None) -> str:
+def _command(config: Path, out: Path | None, overrides: list[str] | None, warm_start: list[Path] | None) -> str:
     import shlex
 
     words: list[Any] = ["nag", "run", config]
     words += ["--out", out] if out else []
     for override in overrides or []:
         words += ["--set", override]
+    for run_folder in warm_start or []:
+        words += ["--warm-start", run_folder]
     return shlex.join(str(word) for word in words)
 
 

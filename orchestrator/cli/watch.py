@@ -26,6 +26,7 @@ from orchestrator.campaign.events import (
     RoundDone,
     Started,
     Verifying,
+    WarmStarted,
 )
 from orchestrator.campaign.state import CampaignState
 from orchestrator.cli.summary import front_table
@@ -65,6 +66,8 @@ def line(event: Event) -> str | None:
         case Started(state, resumed):
             begun = f"continuing with {len(state.candidates)} candidates" if resumed else "starting"
             return f"{state.config.name}: {begun}, budget {state.config.budget.candidates}"
+        case WarmStarted(verdicts):
+            return "\n".join(f"warm start: {each}" for each in verdicts)
         case Proposing(index):
             return f"round {index}: proposing"
         case Proposed(index, candidates, seconds):

@@ -50,7 +50,13 @@ def reference_point(goal: Goal, observations: Sequence[Observation]) -> FloatArr
     return np.array([np.quantile(points[:, 0], 0.25), *(points[:, 1:].min(axis=0) - _BEYOND_SLOWEST)])
 
 
-def believe(goal: Goal, fitter: SurrogateFitter, observations: Sequence[Observation], reference: FloatArray) -> Beliefs:
+def believe(
+    goal: Goal,
+    fitter: SurrogateFitter,
+    observations: Sequence[Observation],
+    reference: FloatArray,
+    earlier: Sequence[Observation] = (),
+) -> Beliefs:
     """Fit everything.
 
     Args:
@@ -58,9 +64,10 @@ def believe(goal: Goal, fitter: SurrogateFitter, observations: Sequence[Observat
         fitter: Fits surrogates for the space.
         observations: In any order; at least one complete.
         reference: (`M`,) improvements count above it.
+        earlier: What other campaigns observed: surrogates learn from it, the front is without it.
     """
-    known = sorted(observations, key=_by_slots)
-    complete = [each for each in known if is_complete(goal, each)]
+    known = sorted([*observations, *earlier], key=_by_slots)
+    complete = sorted((each for each in observations if is_complete(goal, each)), key=_by_slots)
     surrogates = {name: _surrogate(goal, fitter, known, name, float(reference[0])) for name in goal.metrics}
     slots = np.array([each.slots for each in complete], dtype=np.int64)
     relaxed = fitter.relaxed(slots)

@@ -88,6 +88,7 @@ class Proposer:
         initial: int = 8,
         seed: int = 0,
         identity: Callable[[Slots], str] = every_one,
+        earlier: Sequence[Observation] = (),
     ) -> None:
         """Args:
         space: Where architectures come from.
@@ -97,6 +98,7 @@ class Proposer:
         initial: Size of the initial design.
         seed: All randomness derives from it.
         identity: Architectures of the same identity are measured once, e.g. because they compile to the same artifact.
+        earlier: What other campaigns observed. Surrogates learn from it; it may be proposed and measured again.
         """
         self._space = space
         self._goal = goal
@@ -105,6 +107,7 @@ class Proposer:
         self._initial = initial
         self._seed = seed
         self._identity = identity
+        self._earlier = tuple(earlier)
         self._fitter = SurrogateFitter(space)
         self._first = frozenset(islice(self._design(), initial))
 
@@ -166,7 +169,7 @@ class Proposer:
         """The best of a pool made for the present acquisition function."""
         reference = self.reference_point(observations)
         assert reference is not None, "surrogates are fitted on complete observations only"
-        beliefs = believe(self._goal, self._fitter, observations, reference)
+        beliefs = believe(self._goal, self._fitter, observations, reference, self._earlier)
         request = Request(self._pool, beliefs.acquisition, beliefs.elites, int(rng.integers(2**31)))
         proposal = self._generator.propose(request)
         proposed = zip(proposal.slots, proposal.origins or repeat(self._generator.name), strict=False)

@@ -1,0 +1,265 @@
+"""WarmStart: what earlier campaigns measured on this campaign's devices, kept in its own store.
+
+Earlier measurements teach the surrogates. They are no candidates, count in no budget and stand on no front. A latency
+holds only for the system that it was measured on: after an update of the phone, or of the runtime, it is left out, and
+the user is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from device_agent.backend import MeasurementBackend
+from orchestrator.campaign.config import ACCURACY, Config, SpaceConfig, latency_metric
+from orchestrator.campaign.folder import RunFolder, store_path
+from orchestrator.campaign.state import CampaignState, read_config, read_state
+from orchestrator.errors import DataError, DevicesMissing, RunFolderError
+from orchestrator.optimize.observation import Observation, Observed
+from profiling.records import DeviceInfo, Measurement, Record
+from profiling.store import CampaignStore
+
+_META = "warm_start"
+_MOST = 400  # values of a metric: a surrogate's time grows with their cube, and they say little new
+_PATIENCE_S = 60.0  # until a phone has been found and asked what it is
+_POLL_S = 0.1
+_ANOTHER = "this device was not measured there"
+
+
+@dataclass(frozen=True)
+class EarlierValue(Record):
+    """One value of an earlier campaign.
+
+    Attributes:
+        slots: The architecture's choices.
+        metric: As this campaign calls it.
+        value: Percent, or milliseconds.
+        variance: Squared standard error, for latency of its log; None where unknown.
+    """
+
+    slots: tuple[int, ...]
+    metric: str
+    value: float
+    variance: float | None
+
+
+@dataclass(frozen=True)
+class Verdict(Record):
+    """What became of one earlier campaign's values of one metric.
+
+    Attributes:
+        run: Its folder.
+        metric: As this campaign calls it; empty where nothing of the run can be used.
+        count: Values that are used.
+        reason: Why others, or all, are not; empty where all are.
+    """
+
+    run: str
+    metric: str
+    count: int
+    reason: str = ""
+
+    def __str__(self) -> str:
+        used = f"{self.count} values of {self.metric} from {self.run}"
+        if not self.count:
+            used = f"nothing{f' of {self.metric}' if self.metric else ''} from {self.run}"
+        return f"{used}: {self.reason}" if self.reason else used
+
+
+@dataclass(frozen=True)
+class WarmStart(Record):
+    """What a campaign begins with.
+
+    Attributes:
+        runs: Folders of the earlier campaigns, absolute; they may be gone by now.
+        values: What is used of them.
+        verdicts: What is used, what is not, and why.
+    """
+
+    runs: tuple[str, ...] = ()
+    values: tuple[EarlierValue, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+    @cached_property
+    def observations(self) -> tuple[Observation, ...]:
+        """For the surrogates."""
+        return tuple(
+            Observation(each.slots, {each.metric: Observed(each.value, each.variance)}) for each in self.values
+        )
+
+
+def begin(folder: RunFolder, config: Config, backend: MeasurementBackend, runs: Sequence[Path]) -> WarmStart:
+    """What the campaign in this folder begins with: as it was when it began, or, on its first day, as asked for.
+
+    Args:
+        folder: The campaign's.
+        config: Of the campaign.
+        backend: Its devices.
+        runs: Folders of earlier campaigns.
+
+    Raises:
+        RunFolderError: A run cannot be read, or the campaign began with something else.
+        DataError: Nothing of the runs can be used.
+        DevicesMissing: A device does not say what system it has.
+    """
+    asked = tuple(str(run.resolve()) for run in runs)
+    kept = read_warm_start(folder.store)
+    if kept.runs:
+        if asked and set(asked) != set(kept.runs):
+            raise RunFolderError(
+                f"{folder.path} began with what {', '.join(kept.runs)} had measured",
+                "go on without --warm-start, or use another folder (--out)",
+            )
+        return kept
+    if not asked:
+        return kept
+    if folder.store.rounds():
+        raise RunFolderError(
+            f"{folder.path} has begun without a warm start", "go on without --warm-start, or use another folder (--out)"
+        )
+    if str(folder.path.resolve()) in asked:
+        raise RunFolderError(f"{folder.path} cannot start from itself", "name an earlier run")
+    earlier = [_read(run) for run in runs]
+    found = gathered(asked, earlier, config, _present(backend, config))
+    if not found.values:
+        raise DataError(
+            "nothing that earlier runs measured can be used:\n" + "\n".join(f"  {each}" for each in found.verdicts),
+            "leave --warm-start out",
+        )
+    folder.store.set_meta(_META, found.to_json())
+    return found
+
+
+def read_warm_start(store: CampaignStore) -> WarmStart:
+    """What a campaign began with, as its store says; empty where it began with nothing."""
+    return WarmStart.from_json(store.meta(_META) or {})
+
+
+def _read(run: Path) -> CampaignState:
+    with CampaignStore.read(store_path(run)) as store:
+        return read_state(store, read_config(store))
+
+
+def _present(backend: MeasurementBackend, config: Config) -> Mapping[str, tuple[DeviceInfo, ...]]:
+    """What stands behind each of the campaign's names; phones are waited for."""
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
+        infos = backend.inventory()
+        found = {name: tuple(info for info in infos if name in (info.name, info.model)) for name in config.device_names}
+        missing = [name for name, behind in found.items() if not behind]
+        if not missing:
+            return found
+        if time.monotonic() > deadline_s:
+            raise DevicesMissing(
+                f"{', '.join(missing)}: not there, so nobody knows whether its system is still the one of earlier runs",
+                "look with: nag devices, nag doctor",
+            )
+        time.sleep(_POLL_S)
+
+
+def gathered(
+    runs: Sequence[str],
+    earlier: Sequence[CampaignState],
+    config: Config,
+    present: Mapping[str, tuple[DeviceInfo, ...]],
+) -> WarmStart:
+    """What of each run can be used."""
+    values: list[EarlierValue] = []
+    verdicts: list[Verdict] = []
+    for run, state in zip(runs, earlier, strict=True):
+        if differing := _differing(state.config.space, config.space):
+            verdicts.append(Verdict(run, "", 0, f"its networks are others (space.{differing[0]} differs)"))
+            continue
+        for metric, found, reason in _parts(state, config, present):
+            kept = _thinned(found, max(_MOST // len(runs), 1))
+            if len(kept) < len(found):
+                reason = "; ".join(filter(None, (f"of {len(found)}, evenly over their range", reason)))
+            values += kept
+            verdicts.append(Verdict(run, metric, len(kept), reason))
+    return WarmStart(tuple(runs), tuple(values), tuple(verdicts))
+
+
+def _parts(
+    state: CampaignState, config: Config, present: Mapping[str, tuple[DeviceInfo, ...]]
+) -> Iterator[tuple[str, list[EarlierValue], str]]:
+    """By metric of the campaign: what a run tells of it, and why not more."""
+    done = state.candidates
+    if state.config.accuracy == config.accuracy:
+        accuracies = [
+            EarlierValue(each.row.slots, ACCURACY, seen.value, seen.variance)
+            for each in done
+            if (seen := each.metrics.get(ACCURACY))
+        ]
+        yield ACCURACY, accuracies, ""
+    else:
+        yield ACCURACY, [], "its accuracies were found in another way (accuracy: differs)"
+    for name, infos in present.items():
+        of_device: list[EarlierValue] = []
+        reasons: dict[str, int] = {}
+        for candidate in done:
+            for measurement in candidate.latencies.values():
+                reason = min((_unlike(measurement, info, name) for info in infos), key=_severity)
+                reason = reason or _measured_otherwise(state.config, config, infos[0])
+                if not reason:
+                    of_device.append(
+                        EarlierValue(
+                            candidate.row.slots,
+                            latency_metric(name),
+                            measurement.latency_ms,
+                            measurement.standard_error_log**2,
+                        )
+                    )
+                elif reason != _ANOTHER:
+                    reasons[reason] = reasons.get(reason, 0) + 1
+        said = "; ".join(f"{count} left out: {reason}" for reason, count in reasons.items())
+        yield latency_metric(name), of_device, said or ("" if of_device else _ANOTHER)
+
+
+def _unlike(measurement: Measurement, now: DeviceInfo, name: str) -> str:
+    """Why a measurement says nothing of a device; empty where it does.
+
+    A device that a campaign calls by its model may be any of that model.
+    """
+    then = measurement.device
+    if then.kind != now.kind or then.model != now.model:
+        return _ANOTHER
+    if then.serial_hash != now.serial_hash and name != now.model:
+        return _ANOTHER
+    if then.epoch != now.epoch:
+        return f"its system was {then.epoch or 'another'} then and is {now.epoch or 'unknown'} now"
+    if then.runtime != now.runtime:
+        return f"it ran {then.runtime or 'another runtime'} then and runs {now.runtime or 'an unknown one'} now"
+    return ""
+
+
+def _severity(reason: str) -> int:
+    """Of several devices behind a name, the one that is nearest counts."""
+    return 0 if not reason else 2 if reason == _ANOTHER else 1
+
+
+def _measured_otherwise(then: Config, now: Config, info: DeviceInfo) -> str:
+    """What differs in how latency was measured; tables are looked up, whatever the plan."""
+    if info.kind in ("table", "lut"):
+        return ""
+    for field in ("precision", "threads", "affinity", "delegate"):
+        before, after = getattr(then.measure, field), getattr(now.measure, field)
+        if before != after:
+            return f"it was measured with {field} {before or 'unset'}, not {after or 'unset'}"
+    return ""
+
+
+def _differing(then: SpaceConfig, now: SpaceConfig) -> list[str]:
+    """Fields in which two spaces differ."""
+    first, second = then.model_dump(), now.model_dump()
+    return [name for name in {**first, **second} if first.get(name) != second.get(name)]
+
+
+def _thinned(values: Sequence[EarlierValue], most: int) -> list[EarlierValue]:
+    """At most so many, evenly over their range."""
+    if len(values) <= most:
+        return list(values)
+    rising = sorted(values, key=lambda each: (each.value, each.slots))
+    return [rising[round(i * (len(rising) - 1) / max(most - 1, 1))] for i in range(most)]
