@@ -113,18 +113,14 @@ class GoalConfig(_Section):
     subject_to: tuple[str, ...] = ()
 
 
-class MeasureConfig(_Section):
-    """How latency is measured; see `profiling.plan.MeasurementPlan`."""
+class BlocksConfig(_Section):
+    """How many blocks a measurement has, and how long they are; see `profiling.plan.MeasurementPlan`."""
 
     blocks: tuple[int, int] = Field((3, 10), description="[least, most] processes for a measurement")
     target_half_width: float = Field(0.02, gt=0, lt=0.5, description="relative: 0.02 is 2 %")
     min_runs: int = Field(20, ge=1, le=100_000)
     block_seconds: float = Field(0.3, gt=0, le=600)
     warmup_seconds: float = Field(0.1, ge=0, le=600)
-    threads: int = Field(1, ge=1, le=256)
-    affinity: tuple[int, ...] = ()
-    delegate: str = "cpu"
-    precision: Precision = Field("float32", description="of the artifacts: float32, float16 (weights only), int8")
     deadline_s: float = Field(60.0, gt=0, le=3600)
 
     @pydantic.field_validator("blocks")
@@ -134,10 +130,26 @@ class MeasureConfig(_Section):
             raise ValueError("two whole numbers [least, most] with 1 <= least <= most")
         return blocks
 
+    def plan_for(self, *, threads: int, delegate: str, affinity: tuple[int, ...] = ()) -> MeasurementPlan:
+        """The plan for one measurement with these threads and this delegate."""
+        values = {name: getattr(self, name) for name in BlocksConfig.model_fields if name != "blocks"}
+        least, most = self.blocks
+        return MeasurementPlan(
+            min_blocks=least, max_blocks=most, threads=threads, delegate=delegate, affinity=affinity, **values
+        )
+
+
+class MeasureConfig(BlocksConfig):
+    """How a campaign measures latency: always in the same way."""
+
+    threads: int = Field(1, ge=1, le=256)
+    affinity: tuple[int, ...] = ()
+    delegate: str = "cpu"
+    precision: Precision = Field("float32", description="of the artifacts: float32, float16 (weights only), int8")
+
     def plan(self) -> MeasurementPlan:
         """The plan for one measurement."""
-        values = self.model_dump(exclude={"blocks", "precision"})
-        return MeasurementPlan(min_blocks=self.blocks[0], max_blocks=self.blocks[1], **values)
+        return self.plan_for(threads=self.threads, delegate=self.delegate, affinity=self.affinity)
 
 
 class BudgetConfig(_Section):

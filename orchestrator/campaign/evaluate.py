@@ -11,12 +11,12 @@ from typing import Any
 from device_agent.backend import MeasurementJob, MeasurementResult
 from device_agent.device import Artifact
 from orchestrator.campaign.config import ACCURACY, Config, latency_metric
-from orchestrator.campaign.devices import Rig
 from orchestrator.campaign.events import AccuracyDone, BlockDone, LatencyDone, Listener
 from orchestrator.campaign.folder import RunFolder
 from orchestrator.campaign.state import Candidate
 from orchestrator.errors import DevicesMissing, ObjectiveFailed
 from orchestrator.objective.base import AccuracyJob, AccuracyResult, Objective
+from orchestrator.rig import Rig
 from orchestrator.space.base import Architecture, Space
 from profiling.network import Network
 from profiling.plan import MeasurementPlan
