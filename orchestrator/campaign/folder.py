@@ -8,26 +8,23 @@ RUN/report.html        made by `nag report`, can be made again at any time
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.campaign.checks import require_same_campaign
 from orchestrator.campaign.config import Config
 from orchestrator.campaign.state import read_config
-from orchestrator.errors import RunFolderBusy, RunFolderError
+from orchestrator.errors import RunFolderError
+from orchestrator.folder_lock import FolderLock
 from profiling.store import CampaignStore
 
 STORE = "campaign.sqlite"
-_LOCK = "lock"
 
 
 class RunFolder:
     """An opened run folder: the lock and the store."""
 
-    def __init__(self, path: Path, store: CampaignStore, lock: int, *, resumed: bool) -> None:
+    def __init__(self, path: Path, store: CampaignStore, lock: FolderLock, *, resumed: bool) -> None:
         """Use `open` instead."""
         self.path = path
         self.store = store
@@ -43,13 +40,8 @@ class RunFolder:
             RunFolderError: It cannot be made, or it holds another campaign.
             StoreError: Its store cannot be used.
         """
+        lock = FolderLock.take(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunFolderError(f"{path}: {error.strerror}", "choose a folder that can be written (--out)") from error
-        try:
-            _acquire(lock, path)
             file = path / STORE
             resumed = file.exists()
             if resumed:
@@ -59,7 +51,7 @@ class RunFolder:
             else:
                 store = CampaignStore.create(file, {"config": config.model_dump(mode="json"), **meta})
         except BaseException:
-            os.close(lock)
+            lock.release()
             raise
         return cls(path, store, lock, resumed=resumed)
 
@@ -72,7 +64,7 @@ class RunFolder:
     def close(self) -> None:
         """Close the store and let go of the lock."""
         self.store.close()
-        os.close(self._lock)
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -86,35 +78,3 @@ def store_path(run: Path) -> Path:
     if not (run / STORE).is_file():
         raise RunFolderError(f"{run} is no run folder: it has no {STORE}", "start one with: nag run CONFIG --out RUN")
     return run / STORE
-
-
-def is_busy(run: Path) -> bool:
-    """Whether a process works in the run folder now."""
-    try:
-        lock = os.open(run / _LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def _acquire(lock: int, path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise RunFolderError(
-                f"{path}: cannot be locked ({error.strerror})", "use a folder on a file system with locks"
-            ) from error
-        owner = os.read(lock, 32).decode(errors="replace").strip()
-        raise RunFolderBusy(
-            f"another process{f' (pid {owner})' if owner else ''} is working in {path}",
-            "wait for it, stop it, or use another folder (--out); look with: nag status",
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.campaign.config import ACCURACY
-from orchestrator.campaign.folder import is_busy, store_path
+from orchestrator.campaign.folder import store_path
 from orchestrator.campaign.state import CampaignState, Candidate, read_config, read_state, stop_reason
+from orchestrator.folder_lock import is_busy
 from profiling.store import CampaignStore
 
 RunState = Literal["running", "interrupted", "finished"]

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrator.campaign.folder import is_busy, store_path
+from orchestrator.campaign.folder import store_path
 from orchestrator.campaign.state import CampaignState, Candidate, read_config, read_state, stop_reason
 from orchestrator.errors import RunFolderError
+from orchestrator.folder_lock import is_busy
 from profiling.records import Block, Failure, Measurement
 from profiling.store import CampaignStore, Purpose, StoreError
 
