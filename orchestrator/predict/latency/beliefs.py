@@ -56,13 +56,6 @@ def beliefs(prior: LatencyPrior, structures: Structures, *, scale_sd: float = SC
     return tuple(found)
 
 
-def overall(prior: LatencyPrior) -> Belief:
-    """The first moments of the beliefs about devices on the whole, whatever the structure."""
-    room = float(np.sqrt(sum(likely * room**2 for room, likely in _ROOMS)))
-    covariance = _covariance(prior, room) + SCALE_SD**2 * np.outer(prior.mean, prior.mean)
-    return Belief(0, 1.0, prior.mean, covariance)
-
-
 def _covariance(prior: LatencyPrior, room: float) -> FloatArray:
     """(`K`, `K`) of the prices of a new device: as from device to device, and some room for each."""
     return np.asarray(prior.covariance + np.diag((room * prior.mean + _LEAST_ROOM) ** 2))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from orchestrator.errors import ConfigError, Problem
 from orchestrator.generate.pool import draw_distinct, width
-from orchestrator.predict.latency.beliefs import overall
+from orchestrator.predict.latency.beliefs import beliefs
 from orchestrator.predict.latency.inference import LEAST
 from orchestrator.predict.latency.prior import LatencyPrior
 from orchestrator.predict.latency.structures import Structures, relaxed
@@ -45,13 +46,15 @@ def choose_references(
     """
     rng = np.random.default_rng(seed)
     targets = _connected(space, space.sample(_TARGETS, rng))
+    considered = max(_POOL, 2 * count)
     if pool is None:
-        candidates = _connected(space, draw_distinct(space, _POOL, rng))
+        candidates = _connected(space, draw_distinct(space, considered, rng))
     else:
-        candidates = _connected(space, pool[rng.permutation(len(pool))[: 2 * _POOL]])[:_POOL]
+        candidates = _connected(space, pool[rng.permutation(len(pool))[: 2 * considered]])[:considered]
     if len(candidates) < count:
         raise ConfigError("references", [Problem("samples", count, f"at most {len(candidates)}: there are no more")])
-    return candidates[_greedy(structures, prior, space, candidates, targets, count)]
+    first, second = (relaxed(slots, width(space)) for slots in (candidates, targets))
+    return candidates[telling_rows(structures, prior, first, second, count)]
 
 
 def random_references(space: Space, count: int, *, seed: int = 0, pool: IntArray | None = None) -> IntArray:
@@ -71,30 +74,42 @@ def _connected(space: Space, slots: IntArray) -> IntArray:
     return np.asarray(slots[kept])
 
 
-def _greedy(
-    structures: Structures, prior: LatencyPrior, space: Space, candidates: IntArray, targets: IntArray, count: int
+def telling_rows(
+    structures: Structures, prior: LatencyPrior, candidates: Tensor, targets: Tensor, count: int
 ) -> IntArray:
-    """(`N`,) rows of the candidates."""
-    belief = overall(prior)
-    first, second = (relaxed(slots, width(space)) for slots in (candidates, targets))
+    """(`N`,) rows of the candidates that leave least in doubt about the targets, the most telling first.
+
+    All beliefs together, by their first two moments, are one Gaussian process. It is in doubt where they disagree, so
+    what tells structures apart is worth measuring, too.
+
+    Args:
+        structures: What the model sees.
+        prior: What is known of other devices.
+        candidates: (`B`, ...) what may be measured.
+        targets: (`M`, ...) what is to be known.
+        count: `N`, at most `B`.
+    """
     with torch.no_grad():
-        near, far = (structures.kinship(first, each).numpy() for each in (first, second))
-        ours, theirs = (structures.amounts(each).numpy() for each in (first, second))
-    within, across = [], []  # by structure, covariance of candidates with each other and with targets
-    for our, their in zip(ours, theirs, strict=True):
-        expected, meant = (np.maximum(each @ belief.mean, LEAST)[:, None] for each in (our, their))
-        within.append(our / expected @ belief.covariance @ (our / expected).T + _STRAY**2 * near)
-        across.append(our / expected @ belief.covariance @ (their / meant).T + _STRAY**2 * far)
-    shares = np.array(structures.shares)
-    a, b = np.stack(within), np.stack(across)
+        near, far = (structures.kinship(candidates, each).numpy() for each in (candidates, targets))
+        ours, theirs = (structures.amounts(each).numpy() for each in (candidates, targets))
+    ways = beliefs(prior, structures)
+    shares = np.array([each.share for each in ways])
+    our_means, their_means = (np.stack([a[each.structure] @ each.mean for each in ways]) for a in (ours, theirs))
+    our_centre, their_centre = (np.maximum(shares @ means, LEAST) for means in (our_means, their_means))
+    within, across = _STRAY**2 * near, _STRAY**2 * far  # relative covariance of candidates, and with targets
+    for each, our_mean, their_mean in zip(ways, our_means, their_means, strict=True):
+        our, our_off = ours[each.structure] / our_centre[:, None], our_mean / our_centre - 1
+        their, their_off = theirs[each.structure] / their_centre[:, None], their_mean / their_centre - 1
+        within = within + each.share * (our @ each.covariance @ our.T + np.outer(our_off, our_off))
+        across = across + each.share * (our @ each.covariance @ their.T + np.outer(our_off, their_off))
     chosen: list[int] = []
     for _ in range(count):
-        total = np.diagonal(a, axis1=1, axis2=2) + _NOISE**2
-        gain = shares @ ((b**2).mean(-1) / total)
+        total = np.diagonal(within) + _NOISE**2
+        gain = (across**2).mean(-1) / total
         gain[chosen] = -np.inf
         best = int(np.argmax(gain))
         chosen.append(best)
-        column: FloatArray = a[:, :, best] / total[:, best, None]
-        b = b - column[:, :, None] * b[:, best, None, :]
-        a = a - column[:, :, None] * a[:, best, None, :]
+        column: FloatArray = within[:, best] / total[best]
+        across = across - np.outer(column, across[best])
+        within = within - np.outer(column, within[best])
     return np.array(chosen, dtype=np.int64)
