@@ -39,6 +39,11 @@ class Table:
     columns: tuple[str, ...]
     _frame: Any = field(repr=False, compare=False)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The architecture strings, in the order of the rows."""
+        return tuple(self._frame[self.key_column])
+
     def column(self, name: str, *, at_least: float | None = None, above: float | None = None) -> Mapping[str, float]:
         """Architecture string -> value.
 
