@@ -16,7 +16,7 @@ class CollectModel:
 
     Attributes:
         id: Position in the plan, from 0.
-        name: What people and data sets call it; unique: the architecture's text, or the file's path in its folder.
+        name: What people call it: the architecture's text, or the file's path in its folder; unique in its source.
         space: The space's kind; empty for a file.
         architecture: Canonical text in the space's notation; None for a file.
         source: Which entry of the configuration's `models` it comes from.

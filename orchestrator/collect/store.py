@@ -31,8 +31,9 @@ _STEADY = 0.02  # weight of the newest interval between results, once there are 
 
 _SCHEMA = """
 CREATE TABLE models (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, space TEXT NOT NULL, architecture TEXT, source INTEGER NOT NULL,
-    sha256 TEXT NOT NULL, failure TEXT);
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, space TEXT NOT NULL, architecture TEXT, source INTEGER NOT NULL,
+    sha256 TEXT NOT NULL, failure TEXT, UNIQUE (source, name));
+CREATE INDEX skipped ON models (id) WHERE failure IS NOT NULL;
 CREATE TABLE settings (
     id INTEGER PRIMARY KEY, precision TEXT NOT NULL, delegate TEXT NOT NULL, threads INTEGER NOT NULL);
 CREATE TABLE jobs (
