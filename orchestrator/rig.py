@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -116,19 +117,40 @@ def named(devices: Sequence[DeviceConfig]) -> tuple[DeviceConfig, ...]:
     found: list[DeviceConfig] = []
     for device in devices:
         if isinstance(device, AdbDeviceConfig) and not device.names:
-            found += [device.model_copy(update={"model": model}) for model in _attached_models(device.port)]
+            attached = _attached_models(device.port)
+            if not attached:
+                raise DevicesMissing(
+                    "no phone is attached and ready", "connect one, then look with: nag devices, nag doctor"
+                )
+            found += [device.model_copy(update={"model": model}) for model in sorted(attached)]
         else:
             found.append(device)
     return tuple(found)
 
 
-def _attached_models(port: int | None) -> Sequence[str]:
+def replicas(devices: Sequence[DeviceConfig]) -> Counter[str]:
+    """Name -> how many devices share its jobs now: more than one only where the name is that of a phone model.
+
+    Raises:
+        DeviceError: The adb server cannot be asked.
+    """
+    counts: Counter[str] = Counter()
+    for device in devices:
+        if isinstance(device, VirtualDeviceConfig):
+            counts.update(device.models)
+        elif isinstance(device, AdbDeviceConfig) and device.model and not device.serial:
+            counts[device.model] = _attached_models(device.port)[device.model]
+        else:
+            counts.update(device.names)
+    return counts
+
+
+def _attached_models(port: int | None) -> Counter[str]:
+    """Model -> how many phones of it are ready."""
     client = AdbClient(port=port)
     client.ensure_server()
     ready = [listed for listed in client.devices() if listed.state == "device"]
-    if not ready:
-        raise DevicesMissing("no phone is attached and ready", "connect one, then look with: nag devices, nag doctor")
-    return sorted({describe(client.phone(listed.serial, listed.transport_id)).model for listed in ready})
+    return Counter(describe(client.phone(listed.serial, listed.transport_id)).model for listed in ready)
 
 
 def _is_fixed(device: object) -> bool:

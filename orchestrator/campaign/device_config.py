@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -101,12 +102,17 @@ class VirtualDeviceConfig(_Device):
         return self
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The phones' models."""
+    def models(self) -> tuple[str, ...]:
+        """The model of each phone."""
         from device_agent.virtual import PROFILES
 
         kinds = [PROFILES[name] for name in self.profiles] or [each for each in PROFILES.values() if each.shell_v2]
-        return tuple(dict.fromkeys(profile.model for profile in kinds[: self.count]))
+        return tuple(profile.model for profile in islice(cycle(kinds), self.count))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The phones' models."""
+        return tuple(dict.fromkeys(self.models))
 
 
 DeviceConfig = Annotated[
