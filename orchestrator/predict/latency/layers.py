@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from orchestrator.space.base import FloatArray
 from profiling.network import (
@@ -29,7 +31,9 @@ AMOUNTS = (
     *(f"{what} of {kind}" for kind in KINDS for what in ("layers", "multiply-adds", "values", "weights")),
 )
 
-_MILLION = 1e6
+# Sizes of the parts of an ordinary mobile network, so that amounts are near 1 and their prices of one size.
+_UNITS = np.array([10.0, 1e8, 1e7, 1e6])
+_KINSHIP_REACH = 0.02  # mean difference of amounts (their logarithm) at which correlation has fallen to 1/e
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,36 @@ def layer_costs(network: Network) -> tuple[LayerCost, ...]:
 
 
 def layer_amounts(layers: Sequence[LayerCost]) -> FloatArray:
-    """(`K`,) of `AMOUNTS`: 1, then by kind how many layers, and millions of multiply-adds, values and weights."""
+    """(`K`,) of `AMOUNTS`: 1, then by kind tens of layers, 1e8 multiply-adds, 1e7 values and 1e6 weights."""
     sums = np.zeros((len(KINDS), 4))
     for layer in layers:
-        amounts = (1.0, layer.multiply_adds / _MILLION, layer.values / _MILLION, layer.weights / _MILLION)
-        sums[KINDS.index(layer.kind)] += amounts
+        sums[KINDS.index(layer.kind)] += (1.0, layer.multiply_adds, layer.values, layer.weights) / _UNITS
     return np.concatenate([[1.0], sums.ravel()])
 
 
 def network_features(network: Network) -> FloatArray:
     """(`K`,) amounts of a network that latency is a sum of."""
     return layer_amounts(layer_costs(network))
+
+
+class NetworkStructures:
+    """Structures of networks of any space or none, whose inputs are (`B`, `K`) amounts of their layers.
+
+    Runtimes are taken to execute every layer; what a fused one costs beyond the layer that it is fused with is small.
+    """
+
+    names = ("every layer",)
+    shares = (1.0,)
+    amounts_of = AMOUNTS
+
+    def amounts(self, inputs: Tensor) -> Tensor:
+        """(1, `B`, `K`): the inputs."""
+        return inputs.unsqueeze(0)
+
+    def kinship(self, first: Tensor, second: Tensor) -> Tensor:
+        """(`B`, `N`): falls with the mean difference of the amounts' logarithms."""
+        far = torch.cdist(first.log1p(), second.log1p(), p=1.0) / first.shape[-1]
+        return (-far / _KINSHIP_REACH).exp()
 
 
 def _kind(layer: Layer) -> str:
