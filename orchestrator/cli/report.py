@@ -20,15 +20,44 @@ def report(run: RunArgument) -> None:
 def export(
     run: RunArgument,
     out: Annotated[
-        Path, typer.Option("--out", help="Where to: a new or empty folder, or an earlier export.", show_default=False)
-    ],
+        Path | None,
+        typer.Option("--out", help="Winners to: a new or empty folder, or an earlier export.", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            "--dataset",
+            metavar="DIR",
+            help="Every latency as a Parquet data set with its card, to: a new or empty folder, or an earlier set.",
+        ),
+    ] = None,
     candidates: Annotated[
         list[int] | None,
         typer.Option("--candidate", metavar="ID", help="Export this candidate instead of the winners. Repeatable."),
     ] = None,
+    license: Annotated[
+        str, typer.Option(help="Of the data set, as the Hugging Face hub spells it: cc-by-4.0, apache-2.0, ...")
+    ] = "unknown",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest on standard output.")] = False,
 ) -> None:
-    """Write the winners: .tflite with trained weights, manifests, and the Pareto table as CSV and Parquet."""
+    """Write the winners of a campaign (--out), or every latency of a campaign or collection as a data set (--dataset).
+
+    Winners are .tflite files with trained weights, manifests, and the Pareto table as CSV and Parquet.
+    """
+    from orchestrator.errors import ConfigError, Problem
+
+    if (out is None) == (dataset is None) or (dataset is not None and candidates):
+        given = "--candidate with --dataset" if candidates else "both" if out else "neither"
+        raise ConfigError("nag export", [Problem("--out, --dataset", given, "one of them; --candidate goes with --out")])
+    if dataset is not None:
+        from orchestrator.cli.dataset import export_set
+
+        export_set(run, dataset, license=license, as_json=as_json)
+    elif out is not None:
+        _export_winners(run, out, candidates, as_json)
+
+
+def _export_winners(run: Path, out: Path, candidates: list[int] | None, as_json: bool) -> None:
     import json
 
     from orchestrator.report.export import export_run

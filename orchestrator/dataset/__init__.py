@@ -1,0 +1,1 @@
+"""Data sets out of runs: campaigns and collections become rows."""
