@@ -200,7 +200,8 @@ def _shown(value: Any) -> str:
 
 def _code(text: str) -> str:
     """Foreign text as code."""
-    return f"`{' '.join(text.replace('`', "'").split())}`"
+    plain = " ".join(text.replace("`", "'").split())
+    return f"`{plain}`"
 
 
 def _cell(text: str) -> str:
