@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +25,6 @@ from profiling.weights import random_weights
 
 _KEPT = 8  # compiled models: the settings of one model follow one another
 _COMPARED = 2  # inputs on which outputs are compared
-_TOLERANCE = 0.5  # of the outputs' root mean square: beyond it, the conversion made another model
 _UNSEEN = 1  # seed of inputs that int8 was not calibrated with
 
 
@@ -78,8 +78,8 @@ class Compiler:
             data, error = _converted(original, precision)
         except PrecisionError as refused:
             return Failure("model", "not_convertible", f"{refused.message}; {refused.hint}")
-        if error is not None and not error <= _TOLERANCE:
-            return Failure("model", "conversion_wrong", f"outputs as {precision} are off by {100 * error:.0f} %")
+        if error is not None and not math.isfinite(error):
+            return Failure("model", "conversion_wrong", f"as {precision}, its outputs are no numbers")
         artifact = Artifact.of(data, model.name)
         self._store.add_artifact(
             model,
@@ -117,7 +117,8 @@ def _converted(original: bytes, precision: str) -> tuple[bytes, float | None]:
 def output_error(exact: bytes, rounded: bytes) -> float:
     """Root mean square of the difference of two models' outputs, relative to that of the first one's.
 
-    They are compared on inputs that int8 was not calibrated with.
+    They are compared on inputs that int8 was not calibrated with. Random weights make deep residual networks amplify
+    the rounding, of float16 too: how large is too large, only trained weights can tell.
 
     Raises:
         PrecisionError: The converted model does not run on this machine.

@@ -39,7 +39,7 @@ CREATE TABLE settings (
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY, model INTEGER NOT NULL REFERENCES models, setting INTEGER NOT NULL REFERENCES settings,
     device TEXT NOT NULL, replicate INTEGER NOT NULL, overlap INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, done INTEGER NOT NULL DEFAULT 0);
+    attempts INTEGER NOT NULL DEFAULT 0, obstacle TEXT NOT NULL DEFAULT '', done INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX waiting ON jobs (device, id) WHERE NOT done;
 CREATE INDEX overlaps ON jobs (model, setting, device) WHERE overlap;
 CREATE TABLE artifacts (
@@ -52,6 +52,9 @@ CREATE TABLE suspects (job INTEGER PRIMARY KEY REFERENCES jobs, reason TEXT NOT 
 CREATE TABLE tallies (
     device TEXT PRIMARY KEY, planned INTEGER NOT NULL, measured INTEGER NOT NULL DEFAULT 0,
     failed INTEGER NOT NULL DEFAULT 0, last_at REAL, interval_s REAL) WITHOUT ROWID;
+CREATE TABLE phones (
+    device TEXT NOT NULL, phone TEXT NOT NULL, name TEXT NOT NULL, measured INTEGER NOT NULL,
+    PRIMARY KEY (device, phone)) WITHOUT ROWID;
 CREATE TABLE failures (
     device TEXT NOT NULL, code TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (device, code)) WITHOUT ROWID;
 """
@@ -74,6 +77,7 @@ class Tally:
         last_at: When the last result arrived, in seconds since the epoch; None: none has.
         interval_s: Between results lately, while the collection ran; None: nothing is known yet.
         failures: Code -> how often.
+        phones: Name -> how many of the measurements it made.
     """
 
     device: str
@@ -83,6 +87,7 @@ class Tally:
     last_at: float | None
     interval_s: float | None
     failures: dict[str, int] = field(default_factory=dict)
+    phones: dict[str, int] = field(default_factory=dict)
 
     @property
     def missing(self) -> int:
@@ -161,17 +166,25 @@ class CollectStore(Database):
                 return False
             connection.execute("UPDATE jobs SET done = 1 WHERE id = ?", (job.id,))
             self._count(connection, job.device, at, since, measured)
-            if isinstance(result, Failure):
+            if isinstance(result, Measurement):
+                connection.execute(
+                    "INSERT INTO phones VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET measured = measured + 1",
+                    (job.device, phone, result.device.name),
+                )
+            else:
                 connection.execute(
                     "INSERT INTO failures VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
                     (job.device, result.code),
                 )
         return True
 
-    def put_off(self, job: CollectJob) -> None:
+    def put_off(self, job: CollectJob, failure: Failure) -> None:
         """A device failed at a job, which says nothing of the model: it waits for another attempt."""
         with self._writing() as connection:
-            connection.execute("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (job.id,))
+            connection.execute(
+                "UPDATE jobs SET attempts = attempts + 1, obstacle = ? WHERE id = ?",
+                (f"{failure.code}: {failure.detail}", job.id),
+            )
 
     def mark_suspect(self, jobs: Iterable[int], reason: str) -> None:
         """A drift may have touched these jobs' measurements; they may be still on their way. The first reason stays."""
@@ -254,8 +267,24 @@ class CollectStore(Database):
         failures: dict[str, dict[str, int]] = {}
         for device, code, count in self._rows("SELECT device, code, count FROM failures ORDER BY count DESC, code"):
             failures.setdefault(device, {})[code] = count
+        phones: dict[str, dict[str, int]] = {}
+        for device, name, count in self._rows("SELECT device, name, measured FROM phones ORDER BY name"):
+            phones.setdefault(device, {})[name] = count
         rows = self._rows("SELECT device, planned, measured, failed, last_at, interval_s FROM tallies")
-        return tuple(replace(Tally(*row), failures=failures.get(row[0], {})) for row in rows)
+        return tuple(
+            replace(Tally(*row), failures=failures.get(row[0], {}), phones=phones.get(row[0], {})) for row in rows
+        )
+
+    def missing(self, device: str) -> dict[str, int]:
+        """What was in the way of a device's jobs without a result -> how many; the most frequent first.
+
+        Jobs that were never tried are under the empty text. Counts them: for the end of a collection.
+        """
+        rows = self._rows(
+            "SELECT obstacle, count(*) FROM jobs WHERE NOT done AND device = ? GROUP BY obstacle ORDER BY 2 DESC, 1",
+            (device,),
+        )
+        return dict(rows)
 
     def _pages(self, query: str, key: str) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, whose first column is `key`, in its order."""

@@ -38,7 +38,8 @@ def test_jobs_wait_until_they_have_a_result(tmp_path: Path) -> None:
         assert len(jobs) == 6
         assert [job.id for job in jobs] == sorted(job.id for job in jobs)
         store.add_result(jobs[1], measurement(), at=1.0, since=0.0)
-        store.put_off(jobs[0])
+        store.put_off(jobs[0], Failure("infrastructure", "device_lost", "it was unplugged"))
+        assert store.missing("host") == {"": 4, "device_lost: it was unplugged": 1}
         assert store.waiting("host", -1, 2) == (replace(jobs[0], attempts=1), jobs[2])
         assert store.waiting("host", jobs[2].id, 1) == (jobs[3],)
         assert store.waiting("nothing", -1, 1) == ()
@@ -52,6 +53,7 @@ def test_tallies_count_and_know_the_pace(tmp_path: Path) -> None:
         phone, host = sorted(store.tallies(), key=lambda tally: tally.device)
         assert (host.planned, host.measured, host.failed, host.missing) == (6, 3, 1, 2)
         assert host.failures == {"unsupported_operator": 1}
+        assert host.phones == {"Pixel 7 0a1b": 3}
         assert (host.interval_s, host.left_s) == (pytest.approx(2.0), pytest.approx(4.0))
         assert (phone.missing, phone.left_s) == (6, None)
         # A night between two results is no slow result, when the program did not run.

@@ -1,0 +1,61 @@
+"""Events: what a collection tells those who watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.collect.records import CollectJob, CollectModel
+from profiling.records import Failure, Measurement
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened."""
+
+
+@dataclass(frozen=True)
+class Planning(Event):
+    """Models are being looked for."""
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The collection began, or goes on; `skipped` cannot be measured at all."""
+
+    resumed: bool
+    skipped: tuple[CollectModel, ...]
+
+
+@dataclass(frozen=True)
+class Arrived(Event):
+    """A result is committed."""
+
+    job: CollectJob
+    result: Measurement | Failure
+
+
+@dataclass(frozen=True)
+class PutOff(Event):
+    """A device failed at a job, which is tried again later."""
+
+    job: CollectJob
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Rested(Event):
+    """A device gets no jobs any more, until it is well again."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Woke(Event):
+    """A device that got none gets jobs again."""
+
+    device: str
+
+
+Listener = Callable[[Event], None]
