@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SMALLEST_BATCH = 8
 _BATCH = 128  # samples of a guided round: later rounds start partly from the best of the earlier ones
 _CALLS_PER_SAMPLE = 10  # about as many different architectures does one guided sample meet on its way
+_ELITES = 8  # one call of so many goes to the elites of a request, at most: what they are worth is not lost
 _BEST_MET = 16  # architectures that count as elites beside the request's own
 _FRUITFUL = 1.0  # new architectures a sample; rounds that meet fewer have collapsed, and end the sampling
 _RATES = (1.0, 10.0)  # of the multipliers of limits: a tenth beyond a limit adds 0.1 to 1 of the score's own pull
@@ -142,6 +143,7 @@ class DiNAS:
         batch = min(max(memory.budget // _CALLS_PER_SAMPLE, _SMALLEST_BATCH), _BATCH)
         denoise = self._denoise(self._targets(batch, conditions))
         rounds: list[IntArray] = []
+        memory.rows(elites[: memory.budget // _ELITES])
         while True:
             met, best = memory.calls, memory.best(_BEST_MET)
             known = np.concatenate([elites, best]) if len(elites) else best
