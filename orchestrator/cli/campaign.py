@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-INTERRUPTED = 130
+from orchestrator.cli.progress import INTERRUPTED, interruptible
+
 MISSED = 1
 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.", show_default=False)]
@@ -41,7 +37,7 @@ def run(
 
     parsed = load_config(config, overrides or [])
     folder = out or Path("runs") / parsed.name
-    with make_view(parsed, folder) as view, _interruptible(folder):
+    with make_view(parsed, folder) as view, interruptible(folder):
         try:
             # Imported late: a wrong configuration is reported before the numerical libraries load.
             from orchestrator.campaign.devices import resolve
@@ -68,7 +64,12 @@ def run(
 
 
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
-    """State of a campaign, also while it runs."""
+    """State of a campaign or a collection, also while it runs."""
+    from orchestrator.cli.collect import is_collection, show_status
+
+    if is_collection(run):
+        show_status(run, as_json=as_json)
+        return
     if as_json:
         _print_json(run)
         return
@@ -95,25 +96,3 @@ def _command(config: Path, out: Path | None, overrides: list[str] | None, warm_s
     for run_folder in warm_start or []:
         words += ["--warm-start", run_folder]
     return shlex.join(str(word) for word in words)
-
-
-@contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) stops in order, a second one at once; nothing committed is lost either way."""
-    seen = False
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        if seen:
-            os.write(2, f"\nstopped at once; everything measured is saved in {folder}\n".encode())
-            os._exit(INTERRUPTED)
-        seen = True
-        os.write(2, b"\nstopping (once more to stop at once) ...\n")
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

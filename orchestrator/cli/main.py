@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import typer
 
-from orchestrator.cli import adapt, campaign, describe, generate, lut, measure, phones, report, tasks, train
+from orchestrator.cli import adapt, campaign, collect, describe, generate, lut, measure, phones, report, tasks, train
 from orchestrator.errors import NagError
 
 INTERNAL_ERROR = 4
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(campaign.run)
 app.command()(campaign.status)
+app.command()(collect.collect)
 app.command()(report.report)
 app.command()(report.export)
 app.command()(measure.measure)
@@ -38,6 +39,7 @@ app.add_typer(phones.runner_app, name="runner")
 app.add_typer(train.app, name="train")
 app.add_typer(lut.app, name="lut")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(dataset.app, name="dataset")
 
 
 def _version(asked: bool) -> None:

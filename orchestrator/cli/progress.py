@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrator.generate.training import Progress
 
+INTERRUPTED = 130
 _PLAIN_LINES = 20  # lines of progress where there is no terminal
 
 
@@ -41,7 +46,6 @@ def training_progress(steps: int, what: str) -> Iterator[Callable[[Progress], No
 @contextmanager
 def interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C ends the training after the present step; a second one ends it at once, with the last saved state."""
-    import signal
     import threading
 
     asked = threading.Event()
@@ -56,3 +60,29 @@ def interrupt() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def interruptible(folder: Path) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) stops in order, a second one at once; nothing committed is lost either way.
+
+    Args:
+        folder: Where it is, for the message.
+    """
+    seen = False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            os.write(2, f"\nstopped at once; everything measured is saved in {folder}\n".encode())
+            os._exit(INTERRUPTED)
+        seen = True
+        os.write(2, b"\nstopping (once more to stop at once) ...\n")
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

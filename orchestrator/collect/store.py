@@ -198,6 +198,11 @@ class CollectStore(Database):
         """Whether the plan is there."""
         return bool(self.meta("planned"))
 
+    @property
+    def model_count(self) -> int:
+        """How many models the plan has, those that cannot be measured at all included."""
+        return int(self._rows("SELECT coalesce(max(id) + 1, 0) FROM models")[0][0])
+
     def models(self) -> Iterator[CollectModel]:
         """All models of the plan, those that cannot be measured at all included."""
         for row in self._pages("SELECT id, id, name, space, architecture, source, sha256, failure FROM models", "id"):
