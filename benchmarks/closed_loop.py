@@ -35,6 +35,11 @@ from yardstick import DATA, Yardstick
 
 from orchestrator.campaign.config import parse_config
 from orchestrator.campaign.loop import run_campaign
+from orchestrator.generate.pool import width
+from orchestrator.predict.latency.checkpoint import save_prior
+from orchestrator.predict.latency.prior import LatencyPrior, family_of, fit_prior
+from orchestrator.predict.latency.structures import relaxed, structures_of
+from orchestrator.predict.latency.tables import device_columns, read_latencies
 from orchestrator.space.base import IntArray
 from orchestrator.space.registry import make_space
 
@@ -140,24 +145,38 @@ def campaign(task: Task) -> IntArray:
         goal["minimize"] = metric
     else:
         goal["subject_to"] = [f"{metric} <= {task.budget_ms}"]
-    config = parse_config(
-        {
-            "name": "closed-loop",
-            "seed": task.seed,
-            "generator": {"kind": task.method, "pool": arguments.pool},
-            "goal": goal,
-            "budget": {
-                "candidates": arguments.evaluations,
-                "batch": arguments.batch,
-                "initial": min(arguments.initial, arguments.evaluations),
-            },
-            **_looked_up(task),
+    values = {
+        "name": "closed-loop",
+        "seed": task.seed,
+        "generator": {"kind": task.method, "pool": arguments.pool},
+        "goal": goal,
+        "budget": {
+            "candidates": arguments.evaluations,
+            "batch": arguments.batch,
+            "initial": min(arguments.initial, arguments.evaluations),
         },
-        source="closed_loop.py",
-    )
+        "latency_prior": "none",
+        **_looked_up(task),
+    }
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.latency_prior == "others":
+            values["latency_prior"] = str(Path(folder) / "others.safetensors")
+            prior = _other_devices(arguments.space, arguments.latency_table, task.column)
+            save_prior(Path(folder) / "others.safetensors", make_space(arguments.space), prior)
+        config = parse_config(values, source="closed_loop.py")
         state = run_campaign(config, Path(folder) / "run", lambda event: None)
     return np.array([candidate.row.slots for candidate in state.candidates], dtype=np.int64)
+
+
+@lru_cache(maxsize=16)
+def _other_devices(space_name: str, table: Path, column: str) -> LatencyPrior:
+    """What the table's other devices have in common; batch sizes of the same device are no others."""
+    space, columns = make_space(space_name), device_columns(table)
+    family = family_of(column, columns)
+    others = [each for each in columns if family_of(each, columns) != family]
+    read = read_latencies(table, others, space)
+    inputs = relaxed(read.slots, width(space))
+    return fit_prior(structures_of(space), {name: (inputs, values) for name, values in read.latency_ms.items()})
 
 
 def _looked_up(task: Task) -> dict[str, Any]:
@@ -205,6 +224,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--initial", type=int, default=10)
     parser.add_argument("--pool", type=int, default=256, help="architectures that the generator proposes for a batch")
     parser.add_argument("--noise", type=float, default=0.02, help="relative noise of the latencies that methods see")
+    parser.add_argument(
+        "--latency-prior",
+        choices=["none", "others"],
+        default="none",
+        help="others: what the latency table's other devices charge, the searched one left out",
+    )
     parser.add_argument("--method", nargs="+", default=list(METHODS), help=f"also {ORACLE}, for tables")
     parser.add_argument(
         "--ours", nargs="+", default=[], help="methods to run as generators of the campaign though a peer has that name"
@@ -216,6 +241,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         arguments.latency_column = ["note10"]
     if ORACLE in arguments.method and (arguments.space == "mobilenetv3" or arguments.budget != [None]):
         parser.error(f"{ORACLE} needs a table, and searches the front")
+    if arguments.latency_prior == "others" and arguments.space == "mobilenetv3":
+        parser.error("--latency-prior others needs a table of several devices")
     return arguments
 
 

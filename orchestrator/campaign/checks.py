@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.campaign.device_config import LutDeviceConfig
 from orchestrator.campaign.lut import lut_problems
 from orchestrator.config_file import missing_paths
-from orchestrator.errors import ConfigError, NagError, Problem
+from orchestrator.errors import CheckpointError, ConfigError, NagError, Problem
 from orchestrator.optimize.goal import ACCURACY
 from orchestrator.space.base import Space
 from profiling.precision import can_convert
@@ -29,7 +29,7 @@ def cross_check(config: Config) -> list[Problem]:
         problems.extend(error.problems)
     else:
         unusable = _space_problems(config, space)
-        problems += unusable or _lut_problems(config, space)
+        problems += unusable or [*_lut_problems(config, space), *_prior_problems(config, space)]
     if not can_convert(config.measure.precision):
         allowed = "float32, or install what converts: pip install 'devicenag[quantize]'"
         problems.append(Problem("measure.precision", config.measure.precision, allowed))
@@ -84,6 +84,20 @@ def _space_problems(config: Config, space: Space) -> list[Problem]:
     except ConfigError as error:
         problems.extend(error.problems)
     return problems
+
+
+def _prior_problems(config: Config, space: Space) -> list[Problem]:
+    """What is wrong with a latency prior that is there."""
+    path = config.latency_prior
+    if not isinstance(path, Path) or not path.exists():
+        return []
+    from orchestrator.predict.latency.checkpoint import load_prior  # imports torch: only where there is one to check
+
+    try:
+        load_prior(path, space)
+    except CheckpointError as error:
+        return [Problem("latency_prior", str(path), f"{error.message}; {error.hint}")]
+    return []
 
 
 def _lut_problems(config: Config, space: Space) -> list[Problem]:

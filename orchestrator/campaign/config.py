@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -175,6 +175,9 @@ class Config(_Section):
     goal: GoalConfig = GoalConfig()
     measure: MeasureConfig = MeasureConfig()
     budget: BudgetConfig = BudgetConfig()
+    latency_prior: Literal["auto", "none"] | Path = Field(
+        "auto", description="what latencies of other devices say: auto (what ships, for devices that run), none, FILE"
+    )
 
     def make_space(self) -> Space:
         """The space."""

@@ -12,12 +12,9 @@ proposed anyway.
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from orchestrator.campaign.config import Config
 from orchestrator.campaign.devices import open_rig
@@ -33,10 +30,13 @@ from orchestrator.campaign.events import (
     WarmStarted,
 )
 from orchestrator.campaign.folder import RunFolder
+from orchestrator.campaign.knowledge import knowledge_of
 from orchestrator.campaign.state import CampaignState, Candidate, read_state
 from orchestrator.campaign.warm_start import WarmStart, begin
+from orchestrator.environment import environment
 from orchestrator.generate.account import Accountant
 from orchestrator.objective.registry import make_objective
+from orchestrator.optimize.beliefs import Knowledge
 from orchestrator.optimize.proposer import Proposer, Suggestion
 from orchestrator.space.base import Space
 from profiling.store import CandidateRow
@@ -63,12 +63,16 @@ def run_campaign(config: Config, path: Path, listen: Listener, warm_start: Seque
         KeyboardInterrupt: The user stopped it; the state is saved.
     """
     space = config.make_space()
-    with RunFolder.open(path, config, {"environment": environment()}) as folder, open_rig(config, path) as rig:
+    with (
+        RunFolder.open(path, config, {"environment": environment(_LIBRARIES)}) as folder,
+        open_rig(config, path) as rig,
+    ):
         objective = make_objective(config.accuracy, space, config.space.network_options())
         evaluator = Evaluator(config, space, objective, rig, folder, listen)
         try:
             warm = begin(folder, config, rig.backend, warm_start)
-            return _Loop(config, space, folder, evaluator, listen, warm).run()
+            knowledge = knowledge_of(config, space, warm, rig.tables)
+            return _Loop(config, space, folder, evaluator, listen, warm, knowledge).run()
         finally:
             evaluator.close()
 
@@ -84,6 +88,7 @@ class _Loop:
         evaluator: Evaluator,
         listen: Listener,
         warm: WarmStart,
+        knowledge: Knowledge,
     ) -> None:
         self._config = config
         self._space = space
@@ -100,7 +105,7 @@ class _Loop:
             initial=config.budget.initial,
             seed=config.seed,
             identity=self._identity,
-            earlier=warm.observations,
+            knowledge=knowledge,
         )
         self._warm = warm
         self._worked_before_s = float(folder.store.meta("worked_s") or 0.0)
@@ -213,15 +218,6 @@ def spread(items: Sequence[Candidate], count: int) -> list[Candidate]:
     if count <= 1 or len(items) <= count:
         return list(items[: max(count, 0)])
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
-
-
-def environment() -> dict[str, Any]:
-    """Versions and platform, kept with every campaign."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
-    }
 
 
 def _identity(space: Space, *, by_artifact: bool) -> Callable[[tuple[int, ...]], str]:

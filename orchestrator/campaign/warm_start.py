@@ -1,15 +1,17 @@
 """WarmStart: what earlier campaigns measured on this campaign's devices, kept in its own store.
 
 Earlier measurements teach the surrogates. They are no candidates, count in no budget and stand on no front. A latency
-holds only for the system that it was measured on: after an update of the phone, or of the runtime, it is left out, and
-the user is told.
+holds only for the system that it was measured on: after an update of the phone, or of the runtime, it is no datum any
+more, only a hint of what each operator costs, and the user is told.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
@@ -53,20 +55,22 @@ class Verdict(Record):
     Attributes:
         run: Its folder.
         metric: As this campaign calls it; empty where nothing of the run can be used.
-        count: Values that are used.
-        reason: Why others, or all, are not; empty where all are.
+        count: Values that are used as if they had been measured now.
+        hints: Values that only say what operators may cost.
+        reason: Why others, or all, are not used, or only as hints; empty where all are.
     """
 
     run: str
     metric: str
     count: int
+    hints: int = 0
     reason: str = ""
 
     def __str__(self) -> str:
-        used = f"{self.count} values of {self.metric} from {self.run}"
-        if not self.count:
-            used = f"nothing{f' of {self.metric}' if self.metric else ''} from {self.run}"
-        return f"{used}: {self.reason}" if self.reason else used
+        used = [f"{self.count} values"] if self.count else []
+        used += [f"{self.hints} values as a hint only"] if self.hints else []
+        what = f"{' and '.join(used) or 'nothing'}{f' of {self.metric}' if self.metric else ''} from {self.run}"
+        return f"{what}: {self.reason}" if self.reason else what
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,14 @@ class WarmStart(Record):
 
     Attributes:
         runs: Folders of the earlier campaigns, absolute; they may be gone by now.
-        values: What is used of them.
+        values: What holds now as it did then.
+        hints: Latencies of the same device before an update, or of another phone of its model.
         verdicts: What is used, what is not, and why.
     """
 
     runs: tuple[str, ...] = ()
     values: tuple[EarlierValue, ...] = ()
+    hints: tuple[EarlierValue, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
 
     @cached_property
@@ -124,7 +130,7 @@ def begin(folder: RunFolder, config: Config, backend: MeasurementBackend, runs: 
         raise RunFolderError(f"{folder.path} cannot start from itself", "name an earlier run")
     earlier = [_read(run) for run in runs]
     found = gathered(asked, earlier, config, _present(backend, config))
-    if not found.values:
+    if not (found.values or found.hints):
         raise DataError(
             "nothing that earlier runs measured can be used:\n" + "\n".join(f"  {each}" for each in found.verdicts),
             "leave --warm-start out",
@@ -168,86 +174,103 @@ def gathered(
 ) -> WarmStart:
     """What of each run can be used."""
     values: list[EarlierValue] = []
+    hints: list[EarlierValue] = []
     verdicts: list[Verdict] = []
+    most = max(_MOST // len(runs), 1)
     for run, state in zip(runs, earlier, strict=True):
         if differing := _differing(state.config.space, config.space):
-            verdicts.append(Verdict(run, "", 0, f"its networks are others (space.{differing[0]} differs)"))
+            reason = f"its networks are others (space.{differing[0]} differs)"
+            verdicts.append(Verdict(run, "", 0, reason=reason))
             continue
-        for metric, found, reason in _parts(state, config, present):
-            kept = _thinned(found, max(_MOST // len(runs), 1))
-            if len(kept) < len(found):
-                reason = "; ".join(filter(None, (f"of {len(found)}, evenly over their range", reason)))
+        for metric, part in _parts(state, config, present):
+            kept, hinted = _thinned(part.values, most), _thinned(part.hints, most)
+            reasons = [f"{count} {why}" for why, count in Counter(part.reasons).items()]
+            if len(kept) < len(part.values):
+                reasons.insert(0, f"of {len(part.values)}, evenly over their range")
+            if not (kept or reasons):
+                reasons = [_ANOTHER]
             values += kept
-            verdicts.append(Verdict(run, metric, len(kept), reason))
-    return WarmStart(tuple(runs), tuple(values), tuple(verdicts))
+            hints += hinted
+            verdicts.append(Verdict(run, metric, len(kept), len(hinted), "; ".join(reasons)))
+    return WarmStart(tuple(runs), tuple(values), tuple(hints), tuple(verdicts))
+
+
+@dataclass
+class _Part:
+    """What a run tells of one metric, and for each value that it does not tell, why."""
+
+    values: list[EarlierValue] = field(default_factory=list)
+    hints: list[EarlierValue] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
 
 def _parts(
     state: CampaignState, config: Config, present: Mapping[str, tuple[DeviceInfo, ...]]
-) -> Iterator[tuple[str, list[EarlierValue], str]]:
-    """By metric of the campaign: what a run tells of it, and why not more."""
-    done = state.candidates
-    if state.config.accuracy == config.accuracy:
-        accuracies = [
-            EarlierValue(each.row.slots, ACCURACY, seen.value, seen.variance)
-            for each in done
-            if (seen := each.metrics.get(ACCURACY))
-        ]
-        yield ACCURACY, accuracies, ""
-    else:
-        yield ACCURACY, [], "its accuracies were found in another way (accuracy: differs)"
+) -> Iterator[tuple[str, _Part]]:
+    """By metric of the campaign."""
+    accuracies = _Part()
+    for candidate in state.candidates:
+        if seen := candidate.metrics.get(ACCURACY):
+            if state.config.accuracy == config.accuracy:
+                accuracies.values.append(EarlierValue(candidate.row.slots, ACCURACY, seen.value, seen.variance))
+            else:
+                accuracies.reasons.append("found in another way (accuracy: differs)")
+    yield ACCURACY, accuracies
     for name, infos in present.items():
-        of_device: list[EarlierValue] = []
-        reasons: dict[str, int] = {}
-        for candidate in done:
+        latencies = _Part()
+        for candidate in state.candidates:
             for measurement in candidate.latencies.values():
-                reason = min((_unlike(measurement, info, name) for info in infos), key=_severity)
-                reason = reason or _measured_otherwise(state.config, config, infos[0])
-                if not reason:
-                    of_device.append(
-                        EarlierValue(
-                            candidate.row.slots,
-                            latency_metric(name),
-                            measurement.latency_ms,
-                            measurement.standard_error_log**2,
-                        )
-                    )
-                elif reason != _ANOTHER:
-                    reasons[reason] = reasons.get(reason, 0) + 1
-        said = "; ".join(f"{count} left out: {reason}" for reason, count in reasons.items())
-        yield latency_metric(name), of_device, said or ("" if of_device else _ANOTHER)
+                standing, why = max(_standing(measurement, info, name) for info in infos)
+                otherwise = _measured_otherwise(state.config, config, infos[0])
+                if standing is _Standing.OTHER:
+                    continue
+                if otherwise:
+                    latencies.reasons.append(otherwise)
+                    continue
+                value = EarlierValue(
+                    candidate.row.slots,
+                    latency_metric(name),
+                    measurement.latency_ms,
+                    measurement.standard_error_log**2,
+                )
+                (latencies.values if standing is _Standing.SAME else latencies.hints).append(value)
+                latencies.reasons += [why] if why else []
+        yield latency_metric(name), latencies
 
 
-def _unlike(measurement: Measurement, now: DeviceInfo, name: str) -> str:
-    """Why a measurement says nothing of a device; empty where it does.
+class _Standing(IntEnum):
+    """What a device is to one that was measured earlier."""
+
+    OTHER = 0
+    KIN = 1
+    SAME = 2
+
+
+def _standing(measurement: Measurement, now: DeviceInfo, name: str) -> tuple[_Standing, str]:
+    """What a device is to the one of a measurement, and why it is not the same.
 
     A device that a campaign calls by its model may be any of that model.
     """
     then = measurement.device
     if then.kind != now.kind or then.model != now.model:
-        return _ANOTHER
-    if then.serial_hash != now.serial_hash and name != now.model:
-        return _ANOTHER
+        return _Standing.OTHER, _ANOTHER
     if then.epoch != now.epoch:
-        return f"its system was {then.epoch or 'another'} then and is {now.epoch or 'unknown'} now"
+        return _Standing.KIN, f"of a system {then.epoch or 'unknown'}, which now is {now.epoch or 'unknown'}"
     if then.runtime != now.runtime:
-        return f"it ran {then.runtime or 'another runtime'} then and runs {now.runtime or 'an unknown one'} now"
-    return ""
-
-
-def _severity(reason: str) -> int:
-    """Of several devices behind a name, the one that is nearest counts."""
-    return 0 if not reason else 2 if reason == _ANOTHER else 1
+        return _Standing.KIN, f"of {then.runtime or 'an unknown runtime'}, where {now.runtime or 'another'} runs now"
+    if then.serial_hash != now.serial_hash and name != now.model:
+        return _Standing.KIN, "of another device of this model"
+    return _Standing.SAME, ""
 
 
 def _measured_otherwise(then: Config, now: Config, info: DeviceInfo) -> str:
     """What differs in how latency was measured; tables are looked up, whatever the plan."""
     if info.kind in ("table", "lut"):
         return ""
-    for field in ("precision", "threads", "affinity", "delegate"):
-        before, after = getattr(then.measure, field), getattr(now.measure, field)
+    for setting in ("precision", "threads", "affinity", "delegate"):
+        before, after = getattr(then.measure, setting), getattr(now.measure, setting)
         if before != after:
-            return f"it was measured with {field} {before or 'unset'}, not {after or 'unset'}"
+            return f"measured with {setting} {before or 'unset'}, not {after or 'unset'}"
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,12 +13,26 @@ from orchestrator.optimize.acquisition import Acquisition
 from orchestrator.optimize.goal import Goal
 from orchestrator.optimize.observation import Observation
 from orchestrator.optimize.pareto import pareto_mask
+from orchestrator.predict.price_beliefs import PriceBelief
 from orchestrator.predict.surrogates import Measured, Surrogate, SurrogateFitter
 from orchestrator.space.base import FloatArray, IntArray
 
 _BEYOND_SLOWEST = 0.1  # log: how far above the largest initial cost the reference point lies
 _FLOOR = 0.3  # how far below the reference accuracies still differ, in distances from the reference to the best
 _NEAREST = 8  # elites where no architecture is feasible yet
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known before a campaign has measured anything.
+
+    Attributes:
+        observations: Of other campaigns, on the same devices: surrogates learn from them, the front is without them.
+        prices: By metric of latency, what the device may charge.
+    """
+
+    observations: tuple[Observation, ...] = ()
+    prices: Mapping[str, tuple[PriceBelief, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ def believe(
     fitter: SurrogateFitter,
     observations: Sequence[Observation],
     reference: FloatArray,
-    earlier: Sequence[Observation] = (),
+    knowledge: Knowledge | None = None,
 ) -> Beliefs:
     """Fit everything.
 
@@ -64,11 +78,18 @@ def believe(
         fitter: Fits surrogates for the space.
         observations: In any order; at least one complete.
         reference: (`M`,) improvements count above it.
-        earlier: What other campaigns observed: surrogates learn from it, the front is without it.
+        knowledge: From before the campaign; None: nothing.
     """
-    known = sorted([*observations, *earlier], key=_by_slots)
+    knowledge = knowledge or Knowledge()
+    known = sorted([*observations, *knowledge.observations], key=_by_slots)
     complete = sorted((each for each in observations if is_complete(goal, each)), key=_by_slots)
-    surrogates = {name: _surrogate(goal, fitter, known, name, float(reference[0])) for name in goal.metrics}
+    measured = {name: _measured(known, name) for name in goal.metrics}
+    surrogates = {
+        name: _accuracy(fitter, seen, float(reference[0]))
+        if name == goal.maximize
+        else fitter.cost(seen, knowledge.prices.get(name, ()))
+        for name, seen in measured.items()
+    }
     slots = np.array([each.slots for each in complete], dtype=np.int64)
     relaxed = fitter.relaxed(slots)
     with torch.no_grad():
@@ -103,12 +124,7 @@ def _measured(observations: Sequence[Observation], metric: str) -> Measured:
     )
 
 
-def _surrogate(
-    goal: Goal, fitter: SurrogateFitter, observations: Sequence[Observation], metric: str, reference: float
-) -> Surrogate:
-    measured = _measured(observations, metric)
-    if metric != goal.maximize:
-        return fitter.cost(measured)
+def _accuracy(fitter: SurrogateFitter, measured: Measured, reference: float) -> Surrogate:
     return fitter.accuracy(measured, floor=reference - _FLOOR * max(float(measured.values.max()) - reference, 0.0))
 
 

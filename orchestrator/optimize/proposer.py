@@ -16,7 +16,7 @@ from orchestrator.generate.evolution import mutate
 from orchestrator.generate.pool import draw_distinct
 from orchestrator.optimize.acquisition import Acquisition
 from orchestrator.optimize.batch import Pick, select_batch
-from orchestrator.optimize.beliefs import believe, is_complete, reference_point
+from orchestrator.optimize.beliefs import Knowledge, believe, is_complete, reference_point
 from orchestrator.optimize.goal import Goal
 from orchestrator.optimize.initial_design import initial_design
 from orchestrator.optimize.observation import Observation
@@ -88,7 +88,7 @@ class Proposer:
         initial: int = 8,
         seed: int = 0,
         identity: Callable[[Slots], str] = every_one,
-        earlier: Sequence[Observation] = (),
+        knowledge: Knowledge | None = None,
     ) -> None:
         """Args:
         space: Where architectures come from.
@@ -98,7 +98,7 @@ class Proposer:
         initial: Size of the initial design.
         seed: All randomness derives from it.
         identity: Architectures of the same identity are measured once, e.g. because they compile to the same artifact.
-        earlier: What other campaigns observed. Surrogates learn from it; it may be proposed and measured again.
+        knowledge: From before the campaign. What others have measured may be proposed and measured again.
         """
         self._space = space
         self._goal = goal
@@ -107,7 +107,7 @@ class Proposer:
         self._initial = initial
         self._seed = seed
         self._identity = identity
-        self._earlier = tuple(earlier)
+        self._knowledge = knowledge
         self._fitter = SurrogateFitter(space)
         self._first = frozenset(islice(self._design(), initial))
 
@@ -169,7 +169,7 @@ class Proposer:
         """The best of a pool made for the present acquisition function."""
         reference = self.reference_point(observations)
         assert reference is not None, "surrogates are fitted on complete observations only"
-        beliefs = believe(self._goal, self._fitter, observations, reference, self._earlier)
+        beliefs = believe(self._goal, self._fitter, observations, reference, self._knowledge)
         request = Request(self._pool, beliefs.acquisition, beliefs.elites, int(rng.integers(2**31)))
         proposal = self._generator.propose(request)
         proposed = zip(proposal.slots, proposal.origins or repeat(self._generator.name), strict=False)

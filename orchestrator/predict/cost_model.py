@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.optimize import nnls  # type: ignore[import-untyped]
 from torch import Tensor
 
-from orchestrator.space.base import FloatArray
+from orchestrator.space.base import BoolArray, FloatArray
 
 _RIDGE = 0.02  # shares a price among amounts that always occur together, and keeps that of rare ones near zero
 _CAUCHY = 2.385  # spreads at which a measurement counts half (95 % efficiency for normal errors)
@@ -20,15 +21,20 @@ _SHARES = 3.0  # by how many equal shares of the latency a price may well deviat
 
 @dataclass(frozen=True)
 class PricePrior:
-    """What prices are thought to be before they are fitted, independently of one another.
+    """What prices are thought to be before they are fitted.
 
     Attributes:
         mean: (`K`,) milliseconds.
-        deviation: (`K`,) standard deviations, positive.
+        factor: (`K`, `K`) root of their covariance, `factor @ factor.T`; invertible.
     """
 
     mean: FloatArray
-    deviation: FloatArray
+    factor: FloatArray
+
+    @classmethod
+    def of(cls, mean: FloatArray, covariance: FloatArray) -> Self:
+        """With this positive definite (`K`, `K`) covariance."""
+        return cls(mean, np.asarray(np.linalg.cholesky(covariance), dtype=np.float64))
 
 
 def prices_of_work(amounts: FloatArray, work: FloatArray) -> FloatArray:
@@ -55,7 +61,7 @@ def work_prior(
     constant, rate = fit_prices(np.stack([np.ones(len(amounts)), amounts @ nominal], axis=1), latency_ms, log_variances)
     mean = rate * nominal
     mean[0] += constant
-    return PricePrior(mean, _SHARES * float(np.median(latency_ms)) / (usual * len(usual)))
+    return PricePrior(mean, np.diag(_SHARES * float(np.median(latency_ms)) / (usual * len(usual))))
 
 
 def fit_prices(
@@ -76,21 +82,22 @@ def fit_prices(
     count = amounts.shape[1]
     ridge = np.full(count, np.sqrt(_RIDGE))
     ridge[0] = 0.0  # the constant costs nothing to use
+    held, towards = np.diag(ridge), np.zeros(count)
+    if prior is not None:
+        inverse = _LEAST_SPREAD * np.linalg.inv(prior.factor)
+        held, towards = inverse, inverse @ prior.mean
     certainty = 1 / np.sqrt(_LEAST_SPREAD**2 + log_variances)
     certainty /= certainty.mean()
     expected = latency_ms
-    trust = (latency_ms >= _SUSPECT * np.median(latency_ms)).astype(np.float64)
+    trust = (~suspects(latency_ms)).astype(np.float64)
     for _ in range(_PASSES):
         # Relative to the larger of both, no error exceeds 1.
         divisor = np.maximum(latency_ms, expected)
         weights = certainty * trust
         relative = amounts / divisor[:, None]
         size = np.maximum(relative.mean(axis=0), 1e-9)
-        penalty, towards = ridge, np.zeros(count)
-        if prior is not None:
-            penalty, towards = _LEAST_SPREAD / (prior.deviation * size), prior.mean * size
-        rows = np.vstack([relative / size * weights[:, None], np.diag(penalty)])
-        solution, _ = nnls(rows, np.concatenate([latency_ms / divisor * weights, penalty * towards]))
+        rows = np.vstack([relative / size * weights[:, None], held if prior is None else held / size])
+        solution, _ = nnls(rows, np.concatenate([latency_ms / divisor * weights, towards]))
         prices = np.asarray(solution / size, dtype=np.float64)
         expected = amounts @ prices
         error = np.abs(expected - latency_ms) / np.maximum(latency_ms, expected)
@@ -99,9 +106,14 @@ def fit_prices(
     return prices
 
 
+def suspects(latency_ms: FloatArray) -> BoolArray:
+    """(`N`,) whether each is too fast to be explained by what the others cost."""
+    return np.asarray(latency_ms < _SUSPECT * np.median(latency_ms))
+
+
 def least_latency(latency_ms: FloatArray) -> float:
     """What no network is expected to undercut: half of the least measured, the suspects aside. Keeps logs finite."""
-    return float(latency_ms[latency_ms >= _SUSPECT * np.median(latency_ms)].min()) / 2
+    return float(latency_ms[~suspects(latency_ms)].min()) / 2
 
 
 def additive_ms(amounts: Tensor, prices: Tensor, least_ms: float) -> Tensor:

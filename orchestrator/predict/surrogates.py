@@ -7,6 +7,7 @@ BoTorch acquisition function is differentiable in the architecture.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 from orchestrator.generate.pool import width
 from orchestrator.predict.cost_model import additive_ms, fit_prices, least_latency, prices_of_work, work_prior
 from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, Process, SameKernel, fit_process
+from orchestrator.predict.price_beliefs import PriceBelief, expected_prices
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _NEVER = 1e-12
@@ -152,18 +154,24 @@ class SurrogateFitter:
         """How many of these features an architecture has."""
         return features(self._one).shape[-1]
 
-    def cost(self, measured: Measured) -> Surrogate:
+    def cost(self, measured: Measured, believed: Sequence[PriceBelief] = ()) -> Surrogate:
         """An additive cost model in milliseconds, and a process on the log of what it leaves.
 
         The prices' posterior is that of a linear process in them, taken in log space around the prices that fit best
         (Laplace): the process has the prices' prior, so what is not measured stays uncertain. What blocks have in
         common (kernel sizes, depths) it learns from the features of accuracy.
+
+        Args:
+            measured: Latencies.
+            believed: What the device may charge, by what others do; none: by work alone.
         """
         relaxed = self.relaxed(measured.slots)
         variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
         amounts = self._amounts(relaxed)
         data = amounts.numpy(), measured.values, variances.numpy()
         expected = work_prior(*data, self._nominal, self._usual)
+        if believed:
+            expected = expected_prices(believed, expected, *data)
         model = _CostModel(
             torch.as_tensor(fit_prices(*data, expected)), torch.as_tensor(expected.mean), least_latency(measured.values)
         )
@@ -171,7 +179,7 @@ class SurrogateFitter:
         cut = residual.clamp(-_OUTLIER, _OUTLIER)
         targets = (model.additive(amounts).log() + cut)[:, None]
         variances = variances + (residual - cut) ** 2
-        deviation = torch.as_tensor(expected.deviation)
+        factor = torch.as_tensor(expected.factor)
         count, traits = amounts.shape[1], self._of_one(self._accuracy)
         _, price, trait, slot = _ranges(count, count, traits, relaxed[0].numel())
         by_price, by_trait = DotProductKernel(active_dims=price), DotProductKernel(active_dims=trait)
@@ -187,7 +195,7 @@ class SurrogateFitter:
         def features(slots: Tensor) -> Tensor:
             amounts = self._amounts(slots)
             # The slope of log latency in each price: what the process adds to a price, it adds to all who pay it.
-            slopes = amounts * deviation / model.additive(amounts).unsqueeze(-1)
+            slopes = amounts @ factor / model.additive(amounts).unsqueeze(-1)
             return torch.cat([amounts, slopes, self._accuracy(slots), slots.flatten(-2)], dim=-1)
 
         encoded = EncodedInput(features, self._choices)

@@ -58,15 +58,24 @@ def load_prior(path: Path, space: Space) -> LatencyPrior:
     return _unpacked(path, space, tensors, header, retrain)
 
 
+def has_shipped_prior(space: Space) -> bool:
+    """Whether a prior for the space comes with the package."""
+    return _shipped(space).is_file()
+
+
 def shipped_prior(space: Space) -> LatencyPrior:
     """The prior that comes with the package. Raises CheckpointError where a space has none."""
-    path = Path(str(resources.files("orchestrator.predict.checkpoints"))) / f"latency_{space.name}.safetensors"
+    path = _shipped(space)
     if not path.is_file():
         raise CheckpointError(
             f"no latency prior for {space.name} ships with the package",
             f"train one with `nag train latency --space {space.name} ...`, then give it with --prior FILE",
         )
     return load_prior(path, space)
+
+
+def _shipped(space: Space) -> Path:
+    return Path(str(resources.files("orchestrator.predict.checkpoints"))) / f"latency_{space.name}.safetensors"
 
 
 def save_adapted(path: Path, space: Space, file: AdaptedFile) -> None:

@@ -10,10 +10,12 @@ import pytest
 
 from orchestrator.campaign.events import Event, WarmStarted
 from orchestrator.campaign.folder import STORE
+from orchestrator.campaign.knowledge import knowledge_of
 from orchestrator.campaign.loop import run_campaign
 from orchestrator.campaign.state import CampaignState
 from orchestrator.campaign.warm_start import WarmStart, gathered, read_warm_start
 from orchestrator.errors import DataError, RunFolderError
+from orchestrator.space.nasbench201 import NASBench201
 from profiling.records import DeviceInfo
 from profiling.store import CampaignStore
 from tests.orchestrator.campaign.tables import table_config, write_table
@@ -93,10 +95,26 @@ def test_a_run_that_has_begun_cold_stays_so(table: Path, tmp_path: Path, earlier
         run_campaign(table_config(table, budget=SMALL), tmp_path / "run", silent, [earlier[0]])
 
 
-def test_another_system_is_refused_and_named(table: Path, tmp_path: Path, earlier: tuple[Path, CampaignState]) -> None:
+def test_another_system_is_a_hint_only_and_named(
+    table: Path, tmp_path: Path, earlier: tuple[Path, CampaignState]
+) -> None:
     other = write_table(tmp_path / "table.csv", seed=9)  # other latencies: another epoch; other accuracies, too
-    with pytest.raises(DataError, match=r"nothing of latency_ms\[phone\] .*14 left out: its system was \w+ then"):
-        run_campaign(table_config(other), tmp_path / "run", silent, [earlier[0]])
+    events: list[Event] = []
+    run_campaign(table_config(other, budget=SMALL), tmp_path / "run", events.append, [earlier[0]])
+    (told,) = [event for event in events if isinstance(event, WarmStarted)]
+    assert {each.metric: (each.count, each.hints) for each in told.verdicts} == {"accuracy": (0, 0), LATENCY: (0, 14)}
+    assert "14 values as a hint only of latency_ms[phone] from" in str(told.verdicts[1])
+    assert "14 of a system" in told.verdicts[1].reason
+
+
+def test_hints_are_no_observations_but_prices(table: Path, earlier: tuple[Path, CampaignState]) -> None:
+    info = next(iter(earlier[1].candidates[0].latencies.values())).device
+    found = gather(earlier[1], table_config(table), replace(info, epoch="updated"))
+    assert {metric for each in found.observations for metric in each.metrics} == {"accuracy"}
+    knowledge = knowledge_of(table_config(table), NASBench201(), found, {"phone"})
+    (belief,) = knowledge.prices[LATENCY]
+    assert belief.prior.mean.sum() > 0
+    assert not knowledge_of(table_config(table), NASBench201(), WarmStart(), {"phone"}).prices[LATENCY]
 
 
 def test_other_networks_are_refused(table: Path, tmp_path: Path, earlier: tuple[Path, CampaignState]) -> None:
@@ -126,7 +144,7 @@ def test_phones_called_by_model_share_what_was_measured(table: Path, earlier: tu
 def test_another_runtime_says_nothing(table: Path, earlier: tuple[Path, CampaignState]) -> None:
     info = next(iter(earlier[1].candidates[0].latencies.values())).device
     found = gather(earlier[1], table_config(table), replace(info, runtime="newer"))
-    assert any("ran table then and runs newer now" in each.reason for each in found.verdicts)
+    assert any("of table, where newer runs now" in each.reason for each in found.verdicts)
 
 
 def gather(before: CampaignState, config: object, info: DeviceInfo | None = None) -> WarmStart:

@@ -88,7 +88,7 @@ def test_prices_are_recovered_and_never_negative() -> None:
 
 def test_a_prior_holds_where_nothing_was_measured() -> None:
     amounts = np.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0], [1.0, 3.0, 0.0]])
-    prior = PricePrior(np.array([1.0, 1.0, 7.0]), np.array([1.0, 1.0, 1.0]))
+    prior = PricePrior.of(np.array([1.0, 1.0, 7.0]), np.eye(3))
     prices = fit_prices(amounts, amounts @ np.array([2.0, 3.0, 0.0]), np.full(3, 1e-4), prior)
     np.testing.assert_allclose(prices, [2.0, 3.0, 7.0], rtol=0.05)
 
@@ -102,7 +102,7 @@ def test_prices_in_proportion_to_work_are_a_start() -> None:
     few = amounts[:4]
     prior = work_prior(few, 0.7 + 0.1 * few @ nominal, np.full(4, 1e-4), found, amounts.mean(axis=0))
     np.testing.assert_allclose(prior.mean, 0.1 * nominal + 0.7 * np.eye(6)[0], atol=0.05)
-    assert (prior.deviation > 0).all()
+    assert (np.diag(prior.factor) > 0).all()
 
 
 def test_a_large_space_is_learned_from_fewer_measurements_than_it_has_prices() -> None:
