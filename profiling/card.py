@@ -177,7 +177,7 @@ def _plots(quality: QualityCollector, summary: Sequence[DeviceQuality]) -> dict[
     bars = {device.device: {**device.grades, "failed": sum(device.failures.values())} for device in summary}
     plots["outcome.svg"] = (stacked_bars(bars, _OUTCOMES), "Grades and failures, and the number of rows")
     offsets = {
-        f"{device.device} {name[:4]}": 100 * offset
+        f"{device.device[:16]} {name[:8]}": 100 * offset
         for device in summary
         if device.phone_spread is not None
         for name, offset in device.phone_spread.offsets_log.items()

@@ -16,6 +16,7 @@ _TEXT, _GRID, _BACK = "#39424f", "#e3e7ec", "#ffffff"
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 64, 24, 20, 46
 _ROW, _LEGEND_ROW = 26, 20
 _LABEL = 190  # width of the names beside bars and dots
+_LONGEST = 26  # letters of a name
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:27]}…"
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""Table: latencies or accuracies by architecture, read from CSV or Parquet."""
+"""Table: latencies or accuracies by architecture, read from CSV or Parquet, or out of a data set of latencies."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ class Table:
         path: The file.
         key_column: The column of architecture strings.
         columns: The other columns.
+        sparse: Whether rows may lack values: those of data sets do, where a device failed or never had a turn.
     """
 
     path: Path
     key_column: str
     columns: tuple[str, ...]
     _frame: Any = field(repr=False, compare=False)
+    sparse: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -45,7 +47,7 @@ class Table:
         return tuple(self._frame[self.key_column])
 
     def column(self, name: str, *, at_least: float | None = None, above: float | None = None) -> Mapping[str, float]:
-        """Architecture string -> value.
+        """Architecture string -> value; rows of a sparse table that lack it are left out.
 
         Args:
             name: Which column.
@@ -59,7 +61,8 @@ class Table:
 
         if name not in self.columns:
             raise TableError(f"{self.path}: no column {name!r}", f"columns: {', '.join(self.columns)}")
-        cells = self._frame[name]
+        frame = self._frame[self._frame[name].notna()] if self.sparse else self._frame
+        cells = frame[name]
         values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
         usable = np.isfinite(values)
         wanted = "a number"
@@ -76,21 +79,25 @@ class Table:
                 f"{self.path}: column {name!r} needs {wanted} in every row: {found}{_more(bad.size)}",
                 "rows are counted from 1, the header left out; remove or correct these rows",
             )
-        return dict(zip(self._frame[self.key_column], values.tolist(), strict=True))
+        return dict(zip(frame[self.key_column], values.tolist(), strict=True))
 
 
 def read_table(path: str | Path, key_column: str | None = None) -> Table:
     """Read a table.
 
     Args:
-        path: `.csv` (also compressed: `.csv.gz`) or `.parquet`.
+        path: `.csv` (also compressed: `.csv.gz`) or `.parquet`; or a data set, as `nag export RUN --dataset DIR` writes
+            it, as a whole (DIR) or one of its files: then every device is a column (see `profiling.dataset.pivot`).
         key_column: Column of architecture strings; by default `arch` or `arch_str`.
 
     Raises:
         TableError: The file cannot be read, or its keys are missing, empty or not unique.
     """
     file = Path(path)
-    frame = _read_frame(file)
+    if sparse := _is_dataset(file):
+        frame, key_column = _read_dataset(file), key_column or "arch"
+    else:
+        frame = _read_frame(file)
     columns = [str(name) for name in frame.columns]
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         raise TableError(f"{file}: column {repeated[0]!r} occurs twice", "give every column a name of its own")
@@ -103,7 +110,29 @@ def read_table(path: str | Path, key_column: str | None = None) -> Table:
     if frame.empty:
         raise TableError(f"{file}: no rows", "a table has one row per architecture")
     _check_keys(file, key, frame[key].tolist())
-    return Table(file, key, tuple(name for name in columns if name != key), frame)
+    return Table(file, key, tuple(name for name in columns if name != key), frame, sparse)
+
+
+def _is_dataset(file: Path) -> bool:
+    if file.is_dir():
+        from profiling.dataset.manifest import is_dataset
+
+        return not file.suffix or is_dataset(file)
+    if not file.name.lower().endswith(_PARQUET_SUFFIXES):
+        return False
+    from profiling.dataset.pivot import is_part_of_dataset
+
+    return is_part_of_dataset(file)
+
+
+def _read_dataset(path: Path) -> Any:
+    from profiling.dataset.errors import DatasetError
+    from profiling.dataset.pivot import pivot
+
+    try:
+        return pivot(path)
+    except DatasetError as error:
+        raise TableError(error.message, error.hint) from error
 
 
 def _read_frame(file: Path) -> Any:

@@ -9,7 +9,20 @@ from importlib.metadata import version
 
 import typer
 
-from orchestrator.cli import adapt, campaign, collect, describe, generate, lut, measure, phones, report, tasks, train
+from orchestrator.cli import (
+    adapt,
+    campaign,
+    collect,
+    dataset,
+    describe,
+    generate,
+    lut,
+    measure,
+    phones,
+    report,
+    tasks,
+    train,
+)
 from orchestrator.errors import NagError
 
 INTERNAL_ERROR = 4

@@ -25,7 +25,8 @@ from profiling.dataset.schema import SCHEMA, from_batch, to_batch
 from profiling.dataset.staging import replaced_folder
 
 DATA = "data"
-_GROUP_ROWS = 256  # rows with their blocks' conditions are some 10 kB each before compression
+READ_ROWS = 256
+"""Rows in memory at a time, for each device while writing: with their blocks they are some 10 kB each."""
 _READ_BYTES = 1 << 20
 
 
@@ -74,7 +75,7 @@ class DatasetWriter:
         file = self._files.get(row.device) or self._open(row.device)
         file.waiting.append(row)
         self.quality.see(row)
-        if len(file.waiting) >= _GROUP_ROWS:
+        if len(file.waiting) >= READ_ROWS:
             file.flush()
 
     def close(self) -> None:
@@ -173,7 +174,7 @@ def batches(path: Path) -> Iterator[Any]:
             if wrong := schema_problems(file.schema_arrow):
                 column, problem = wrong[0]
                 raise DatasetError(f"{path}: column {column!r} {problem}", "see: nag dataset validate DIR")
-            yield from file.iter_batches(batch_size=_GROUP_ROWS)
+            yield from file.iter_batches(batch_size=READ_ROWS)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing", "the set is incomplete: copy or export it again") from error
     except (OSError, pa.ArrowException) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from profiling.dataset.errors import DatasetError
@@ -112,9 +112,18 @@ def read_manifest(folder: Path) -> Manifest:
             "use the version of DeviceNAG that wrote it",
         )
     try:
-        return Manifest.from_json(values)
-    except (KeyError, TypeError, AttributeError) as error:
+        manifest = Manifest.from_json(values)
+        outside = [file.path for file in manifest.files if not _is_inside(file.path)]
+    except (TypeError, AttributeError) as error:
         raise DatasetError(f"{path} lacks something: {error}", "export the set again") from error
+    if outside:
+        raise DatasetError(f"{path} lists a file that is not in its folder: {outside[0]}", "export the set again")
+    return manifest
+
+
+def _is_inside(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts
 
 
 def _values(folder: Path) -> Any:

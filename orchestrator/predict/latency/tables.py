@@ -32,7 +32,8 @@ def read_latencies(path: Path, devices: Sequence[str], space: Space) -> LatencyT
     """The columns of some devices.
 
     Args:
-        path: CSV (`.csv`, `.csv.gz`) or Parquet with a column `arch` or `arch_str` of architectures.
+        path: CSV (`.csv`, `.csv.gz`) or Parquet with a column `arch` or `arch_str` of architectures; or a data set as
+            `nag export RUN --dataset DIR` writes it: of that, the architectures that all these devices have measured.
         devices: Columns of milliseconds.
         space: Whose architectures they are.
 
@@ -48,10 +49,14 @@ def read_latencies(path: Path, devices: Sequence[str], space: Space) -> LatencyT
         columns = {device: table.column(device, above=0.0) for device in devices}
     except TableError as error:
         raise DataError(error.message, error.hint) from error
-    texts = list(next(iter(columns.values()))) if columns else []
+    # A data set may lack an architecture on a device: it failed there, or had no turn.
+    first = next(iter(columns.values()), {})
+    texts = [text for text in first if all(text in values for values in columns.values())]
+    if columns and not texts:
+        raise DataError(f"{path}: no architecture has a latency on all of {', '.join(columns)}", "choose fewer devices")
     slots = np.array([_parsed(space, text, path, row) for row, text in enumerate(texts, start=1)], dtype=np.int64)
     _check_different(slots, path)
-    latencies = {device: np.fromiter(values.values(), float, len(values)) for device, values in columns.items()}
+    latencies = {device: np.array([values[text] for text in texts]) for device, values in columns.items()}
     for device, values in latencies.items():
         if len(values) < 2 or values.max() <= values.min():
             raise DataError(
