@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS entries (
     job_id TEXT, body TEXT NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS one_result ON entries (job_id) WHERE kind IN {_RESULTS};
 CREATE INDEX IF NOT EXISTS by_device ON entries (device, kind);
+CREATE INDEX IF NOT EXISTS by_token ON entries (device, token);
 CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'append only'); END;
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -92,8 +93,7 @@ class Journal:
                 )
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
-            if version == 0:
-                self._database.executescript(_SCHEMA)
+            self._database.executescript(_SCHEMA)  # an older journal may lack an index
 
     def close(self) -> None:
         """Close the file; idempotent."""

@@ -176,7 +176,8 @@ class Session:
             self._board.strike(self._key, error)
         elif judgement.blame == "undecided":
             ticket.accused.add(self._key)
-        self._over = self._over or error.kind == "infrastructure"
+        # A phone that has stopped answering misses deadlines, too: opening it anew shows whether it was the phone.
+        self._over = self._over or error.kind in ("infrastructure", "timeout")
         if judgement.failure is None:
             self._board.put_back(ticket, avoid=self._key, delay_s=judgement.delay_s)
             return None
