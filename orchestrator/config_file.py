@@ -55,7 +55,8 @@ def validate(model: type[Model], values: Mapping[str, Any], *, source: str, fold
     try:
         config = model.model_validate(values)
     except pydantic.ValidationError as error:
-        problems = [_problem(model, detail) for detail in error.errors()]
+        details = error.errors()
+        problems = [_problem(model, detail) for detail in details if not _follows(detail, details)]
     else:
         return config if folder is None else _absolute(config, folder.resolve())
     raise ConfigError(source, problems)
@@ -81,6 +82,13 @@ def _override(values: dict[str, Any], override: str) -> None:
         at[int(last) if isinstance(at, list) else last] = yaml.safe_load(text)
     except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError("--set", [Problem(path, text, "a field of the configuration and a YAML value")]) from error
+
+
+def _follows(detail: Any, details: Sequence[Any]) -> bool:
+    """Whether a list is too short only because what is in it is wrong."""
+    place = detail["loc"]
+    within = (other["loc"] for other in details if len(other["loc"]) > len(place))
+    return detail["type"] == "too_short" and any(other[: len(place)] == place for other in within)
 
 
 def _problem(model: type[BaseModel], detail: Any) -> Problem:
