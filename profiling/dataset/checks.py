@@ -86,15 +86,14 @@ def _numbers(cells: Cells) -> Iterator[Wrong]:
 
 def _outcome(cells: Cells) -> Iterator[Wrong]:
     """A latency or a failure, and with each what belongs to it."""
-    failed = cells["failure_code"] is not None
-    if (cells["latency_ms"] is None) != failed:
-        yield (
-            "latency_ms",
-            "is missing, and there is no failure_code" if not failed else "is there beside a failure_code",
-        )
+    failed, measured = cells["failure_code"] is not None, cells["latency_ms"] is not None
+    if not failed and not measured:
+        yield "latency_ms", "is missing, and there is no failure_code"
+    if failed and measured:
+        yield "failure_code", "is there beside latency_ms"
     belonging = ("failure_kind",) if failed else ("ci_low_ms", "ci_high_ms", "standard_error_log", "grade")
     for column in belonging:
-        if cells[column] is None and (failed or cells["latency_ms"] is not None):
+        if cells[column] is None and (failed or measured):
             yield column, f"is missing in a row with {'failure_code' if failed else 'latency_ms'}"
     if not failed and cells["grade"] == "F":
         yield "grade", "is F, no estimate, beside a latency"

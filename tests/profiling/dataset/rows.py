@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,8 +139,3 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
 any_row = st.fixed_dictionaries({name: _BY_NAME.get(name, texts) for name in DatasetRow.__dataclass_fields__}).map(
     lambda values: DatasetRow(**values)
 )
-
-
-def relative_spread(values: Sequence[float]) -> float:
-    """Standard deviation of logs."""
-    return float(np.std([math.log(value) for value in values], ddof=1))

@@ -18,7 +18,7 @@ from tests.profiling.dataset.rows import CRASH, PLAN, any_row, phone, row, subje
 
 
 @given(any_row)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_parquet_gives_back_any_row(any_: DatasetRow) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_batches([to_batch([any_, any_])]), sink)
