@@ -43,6 +43,11 @@ class Accountant:
         """As of the generator."""
         return self._generator.space
 
+    @property
+    def parts(self) -> tuple[Generator, ...]:
+        """The generator."""
+        return (self._generator,)
+
     def propose(self, request: Request) -> Proposal:
         """What the generator proposes."""
         self._last = self._generator.propose(request)

@@ -67,6 +67,11 @@ class Mixture:
         self.space: Space = parts[0].generator.space
         self._parts = tuple(parts)
 
+    @property
+    def parts(self) -> tuple[Generator, ...]:
+        """The generators."""
+        return tuple(part.generator for part in self._parts)
+
     def propose(self, request: Request) -> Proposal:
         """`count` different architectures of all parts; says of each which generator made it."""
         started = time.perf_counter()

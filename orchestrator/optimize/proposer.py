@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from orchestrator.generate.base import Generator, Request
+from orchestrator.generate.dinas.campaign import campaign_conditions
 from orchestrator.generate.evolution import mutate
 from orchestrator.generate.pool import draw_distinct
 from orchestrator.optimize.acquisition import Acquisition
@@ -170,7 +171,11 @@ class Proposer:
         reference = self.reference_point(observations)
         assert reference is not None, "surrogates are fitted on complete observations only"
         beliefs = believe(self._goal, self._fitter, observations, reference, self._knowledge)
-        request = Request(self._pool, beliefs.acquisition, beliefs.elites, int(rng.integers(2**31)))
+        costs = {name: found for name, found in beliefs.acquisition.surrogates.items() if found.logarithmic}
+        bounds = {each.metric: each.bound for each in self._goal.subject_to}
+        conditions = campaign_conditions(self._generator, beliefs.elites, costs, bounds)
+        seed = int(rng.integers(2**31))
+        request = Request(self._pool, beliefs.acquisition, beliefs.elites, seed, conditions)
         proposal = self._generator.propose(request)
         proposed = zip(proposal.slots, proposal.origins or repeat(self._generator.name), strict=False)
         origins: dict[Slots, str] = {}

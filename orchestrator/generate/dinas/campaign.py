@@ -15,6 +15,7 @@ from orchestrator.generate.pool import width
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 if TYPE_CHECKING:
+    from orchestrator.generate.base import Generator
     from orchestrator.predict.surrogates import Surrogate
 
 _ALONG_FRONT = 16  # targets of a round
@@ -36,13 +37,23 @@ class Conditional(Protocol):
         ...
 
 
+@runtime_checkable
+class Composite(Protocol):
+    """A generator that asks others."""
+
+    @property
+    def parts(self) -> tuple[Generator, ...]:
+        """Those."""
+        ...
+
+
 def campaign_conditions(
-    generator: object, elites: IntArray, costs: Mapping[str, Surrogate], bounds: Mapping[str, float]
+    generator: Generator, elites: IntArray, costs: Mapping[str, Surrogate], bounds: Mapping[str, float]
 ) -> Conditions | None:
     """The conditions of a round.
 
     Args:
-        generator: The campaign's.
+        generator: The campaign's; of several, the first that takes conditions counts.
         elites: (`N`, `S`) the front so far; may be empty.
         costs: By metric, the surrogates of the latencies that the goal speaks of.
         bounds: By metric, the latency that the goal allows; of metrics that are minimised, none.
@@ -50,10 +61,19 @@ def campaign_conditions(
     Returns:
         None where the generator takes no conditions, or nothing can be asked yet.
     """
-    if not isinstance(generator, Conditional):
+    conditional = _conditional(generator)
+    if conditional is None:
         return None
-    expected = {name: _expected_ms(surrogate, generator.space) for name, surrogate in costs.items()}
-    return along_front(generator.references, elites, expected, bounds)
+    expected = {name: _expected_ms(surrogate, conditional.space) for name, surrogate in costs.items()}
+    return along_front(conditional.references, elites, expected, bounds)
+
+
+def _conditional(generator: Generator) -> Conditional | None:
+    """The generator, or what it asks, if either takes conditions."""
+    if isinstance(generator, Conditional):
+        return generator
+    parts = generator.parts if isinstance(generator, Composite) else ()
+    return next(filter(None, map(_conditional, parts)), None)
 
 
 def along_front(

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.generate.account import Accountant
 from orchestrator.generate.base import Proposal, Request
+from orchestrator.optimize.acquisition import Acquisition
+from orchestrator.optimize.beliefs import Knowledge
 from orchestrator.optimize.goal import Constraint, Goal
 from orchestrator.optimize.observation import Observation, Observed
 from orchestrator.optimize.pareto import hypervolume
@@ -35,6 +38,12 @@ class Uniform:
     def propose(self, request: Request) -> Proposal:
         self.request = request
         return Proposal(SPACE.sample(request.count, np.random.default_rng(request.seed)), 1.0, 0, 0.0)
+
+
+class KnowsDevices(Uniform):
+    """Takes conditions: a device is what it needs for these architectures."""
+
+    references = SPACE.sample(4, np.random.default_rng(9))
 
 
 def accuracy_of(slots: Sequence[int]) -> float:
@@ -238,3 +247,37 @@ def test_many_observations_take_little_time() -> None:
     began = time.process_time()
     Proposer(SPACE, PARETO, Uniform()).propose(known, 8, round_index=0, is_known=never)
     assert time.process_time() - began < 4  # seconds of one core; `benchmarks/propose.py` has the figure
+
+
+def test_a_conditional_generator_is_told_what_the_device_is_believed_to_be() -> None:
+    generator = KnowsDevices()
+    proposer = Proposer(SPACE, PARETO, Accountant(generator), pool=20, initial=5)
+    proposer.propose(observed(40), 2, round_index=1, is_known=lambda _: False)
+    assert generator.request is not None
+    assert generator.request.conditions is not None
+    budget = generator.request.conditions.targets[0].budgets[0]
+    assert budget.device == LATENCY
+    assert budget.references_ms == pytest.approx([latency_of(each) for each in generator.references], rel=0.2)
+    unconditional = Uniform()
+    Proposer(SPACE, PARETO, unconditional, pool=20, initial=5).propose(
+        observed(40), 2, round_index=1, is_known=lambda _: False
+    )
+    assert unconditional.request is not None
+    assert unconditional.request.conditions is None
+
+
+def test_what_others_observed_teaches_but_is_not_on_the_front() -> None:
+    own, others = observed(6), observed(60, seed=3)
+    plain, told = Uniform(), Uniform()
+    for generator, knowledge in ((plain, None), (told, Knowledge(tuple(others)))):
+        proposer = Proposer(SPACE, PARETO, generator, pool=20, initial=5, knowledge=knowledge)
+        proposer.propose(own, 2, round_index=1, is_known=lambda _: False)
+    assert plain.request is not None
+    assert told.request is not None
+    assert isinstance(told.request.utility, Acquisition)
+    assert {tuple(row) for row in told.request.elites.tolist()} <= {each.slots for each in own}
+    test = torch.as_tensor(np.eye(5)[np.array([each.slots for each in observed(50, seed=8)])])
+    with torch.no_grad():
+        known = told.request.utility.surrogates[LATENCY].marginal(test)[1].mean()
+        assert isinstance(plain.request.utility, Acquisition)
+        assert known < 0.5 * plain.request.utility.surrogates[LATENCY].marginal(test)[1].mean()

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.generate.account import Accountant
 from orchestrator.generate.dinas.campaign import along_front, campaign_conditions
 from orchestrator.generate.dinas.generator import DiNAS
+from orchestrator.generate.mixture import Mixture, Part
 from orchestrator.generate.random import RandomGenerator
 from orchestrator.predict.surrogates import Measured, SurrogateFitter
 from tests.orchestrator.generate.dinas.small import PRICES, SPACE, Prices
@@ -44,3 +46,5 @@ def test_a_campaign_describes_devices_by_its_surrogates(checkpoint: Path) -> Non
     assert budget.references_ms == pytest.approx(PHONE.of(generator.references), rel=0.1)
     assert len(generator.sample(10, conditions)) == 10
     assert campaign_conditions(RandomGenerator(SPACE), measured[:5], {"latency_ms[phone]": surrogate}, {}) is None
+    mixed = Accountant(Mixture([Part(RandomGenerator(SPACE), 0.5), Part(generator, 0.5)]))
+    assert campaign_conditions(mixed, measured[:5], {"latency_ms[phone]": surrogate}, {}) == conditions
