@@ -13,6 +13,7 @@ from orchestrator.cli import (
     adapt,
     campaign,
     collect,
+    compare,
     dataset,
     describe,
     generate,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(campaign.run)
 app.command()(campaign.status)
 app.command()(collect.collect)
+app.command()(compare.compare)
 app.command()(report.report)
 app.command()(report.export)
 app.command()(measure.measure)

@@ -1,0 +1,1 @@
+"""Comparison of the latencies of two runs."""
