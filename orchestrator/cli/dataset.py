@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DOUBTFUL = 1
 PARTIAL = 3
 _SHOWN = 20  # findings printed one by one
+_WIDTH = 160  # of tables in files and pipes
 
 app = typer.Typer(help="Data sets of latencies, as `nag export RUN --dataset DIR` writes them.", no_args_is_help=True)
 LicenseOption = Annotated[str, typer.Option(help="As the Hugging Face hub spells it: cc-by-4.0, apache-2.0, ...")]
@@ -151,7 +152,7 @@ def _print_quality(devices: tuple[DeviceQuality, ...]) -> None:
             if spread is None
             else f"{readable.percent(spread.sd_log, 2)} ({spread.overlaps:,} models on {device.phones} phones)",
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
 def _print_findings(report: Report) -> None:

@@ -7,6 +7,7 @@ RUN/lock              held by the process that works on it; freed by the system 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -77,7 +78,7 @@ class CollectFolder:
         config = asked.model_copy(update={"devices": named(asked.devices)})
         jobs = make_jobs(config, models, replicas(config.devices))
         if store is None:
-            store = CollectStore.create(file, {"environment": environment(_LIBRARIES)})
+            store = CollectStore.create(file, {"id": secrets.token_hex(8), "environment": environment(_LIBRARIES)})
         store.set_meta("config", config.model_dump(mode="json"))
         store.add_plan(models, all_settings(config), jobs, config.device_names)
         return cls(path, config, store, lock, False)

@@ -15,12 +15,12 @@ from orchestrator.campaign.config import Config
 from orchestrator.campaign.state import read_config
 from orchestrator.dataset.public import in_common, publisher
 from orchestrator.errors import RunFolderError
+from orchestrator.rig import JOURNAL
 from profiling.dataset.manifest import Source
 from profiling.dataset.row import DatasetRow, Subject, dump
 from profiling.records import Block, DeviceInfo, Failure, Measurement
 from profiling.store import CampaignStore, CandidateRow, NetworkRow, Outcome, Purpose
 
-JOURNAL = "journal.sqlite"
 _PURPOSES: tuple[Purpose, ...] = ("search", "verify")
 
 

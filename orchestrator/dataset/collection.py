@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
@@ -117,9 +115,8 @@ def _source(store: CollectStore, config: CollectConfig) -> Source:
     for model in store.skipped():
         assert model.failure is not None
         skipped.setdefault(model.failure.code, []).append(model.name)
-    begun = json.dumps([config.name, config.seed, store.meta("begun_at")])
     return Source(
-        id=hashlib.sha256(begun.encode()).hexdigest()[:16],
+        id=str(store.meta("id")),
         name=config.name,
         kind="collection",
         software=f"devicenag {version('devicenag')}",

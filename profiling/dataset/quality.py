@@ -7,7 +7,6 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,9 @@ _CELL_COLUMNS = tuple(
     name for name in KEY_COLUMNS if name not in ("source_id", "serial_hash", "purpose", "replicate_index")
 )
 
+# A few blocks that agree by chance claim more than any phone reproduces: no measurement weighs more than this.
+_LEAST_ERROR_LOG = 0.002
+
 
 @dataclass(frozen=True)
 class PhoneSpread(Record):
@@ -27,7 +29,7 @@ class PhoneSpread(Record):
 
     Attributes:
         overlaps: Models (in one setting) that were measured on at least two phones.
-        sd_log: Standard deviation of log latency between phones: 0.03 is 3 %.
+        sd_log: Standard deviation of log latency between phones, that of the measurements taken out: 0.03 is 3 %.
         offsets_log: Hash of a phone's serial -> its mean log ratio to the phones' mean.
     """
 
@@ -81,6 +83,7 @@ class _Gathered:
     log_latency: array[float] = field(default_factory=lambda: array("d"))
     cell: array[int] = field(default_factory=lambda: array("q"))
     phone: array[int] = field(default_factory=lambda: array("i"))
+    error_log: array[float] = field(default_factory=lambda: array("d"))
     half_width: array[float] = field(default_factory=lambda: array("d"))
 
 
@@ -106,6 +109,7 @@ class QualityCollector:
         cell = digest([getattr(row, name) for name in _CELL_COLUMNS])
         found.cell.append(int.from_bytes(cell[:8], "big", signed=True))
         found.phone.append(phone)
+        found.error_log.append(row.standard_error_log or 0.0)
         if row.half_width is not None:
             found.half_width.append(row.half_width)
 
@@ -150,27 +154,32 @@ def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _spread(found: _Gathered) -> PhoneSpread | None:
-    """One-way analysis of variance with a block for each cell: the phones' variance within cells, pooled."""
+    """Variance between phones beyond that of the measurements, over all models that several phones have measured.
+
+    The moment estimator of DerSimonian and Laird ("Meta-analysis in clinical trials", 1986), each model a study in
+    which the phones are the trials: its sums over models are taken before they are divided.
+    """
     pairs = np.stack([np.asarray(found.cell), np.asarray(found.phone, dtype=np.int64)], axis=1)
     unique, place = np.unique(pairs, axis=0, return_inverse=True)
-    means = np.bincount(place.ravel(), np.asarray(found.log_latency)) / np.maximum(np.bincount(place.ravel()), 1)
+    place = place.ravel()
+    precision = np.maximum(np.asarray(found.error_log), _LEAST_ERROR_LOG) ** -2.0
+    weight = np.bincount(place, precision)
+    mean = np.bincount(place, precision * np.asarray(found.log_latency)) / np.maximum(weight, 1e-300)
     _, start, counts = np.unique(unique[:, 0], return_index=True, return_counts=True)
     shared = counts > 1
     if not shared.any():
         return None
-    centres = np.add.reduceat(means, start) / counts
-    deviations = means - np.repeat(centres, counts)
+    total = np.add.reduceat(weight, start)
+    centre = np.add.reduceat(weight * mean, start) / total
+    deviation = mean - np.repeat(centre, counts)
+    heterogeneity = np.add.reduceat(weight * deviation**2, start)
+    scale = total - np.add.reduceat(weight**2, start) / total
+    excess = heterogeneity[shared].sum() - (counts[shared] - 1).sum()
     kept = np.repeat(shared, counts)
-    degrees = int((counts[shared] - 1).sum())
-    phones = unique[kept, 1]
+    phones = unique[:, 1]
     offsets = {
-        name: float(deviations[kept][phones == index].mean())
+        name: float(np.average(deviation[mine], weights=weight[mine]))
         for name, index in sorted(found.phones.items())
-        if (phones == index).any()
+        if (mine := kept & (phones == index)).any()
     }
-    return PhoneSpread(int(shared.sum()), float(np.sqrt((deviations[kept] ** 2).sum() / degrees)), offsets)
-
-
-def as_json(summary: tuple[DeviceQuality, ...]) -> list[dict[str, Any]]:
-    """Plain JSON values."""
-    return [quality.to_json() for quality in summary]
+    return PhoneSpread(int(shared.sum()), float(np.sqrt(max(0.0, excess / scale[shared].sum()))), offsets)

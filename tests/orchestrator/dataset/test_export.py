@@ -138,7 +138,7 @@ def write_collection(run: Path, **changes: Any) -> Path:
         }
     )
     run.mkdir()
-    store = CollectStore.create(run / COLLECT_STORE, {"config": config.model_dump(mode="json")})
+    store = CollectStore.create(run / COLLECT_STORE, {"id": "c011ec7", "config": config.model_dump(mode="json")})
     texts = [architecture.text for architecture in map(NASBench201().at, (100, 101, 102))]
     models = [CollectModel(i, text, "nasbench201", text) for i, text in enumerate(texts)]
     models.append(CollectModel(3, "sub/net.tflite", source=1, sha256="cd" * 32))
