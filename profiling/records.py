@@ -10,8 +10,9 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, Self
 
 SCHEMA_VERSION = 1
@@ -30,23 +31,39 @@ class Record:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The record that `to_json` wrote; unknown keys are ignored, so that newer files stay readable."""
-        hints = typing.get_type_hints(cls)
-        names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        return cls(**{name: _revive(hints[name], values[name]) for name in names if name in values})
+        revivers = _revivers(cls)  # type: ignore[arg-type]  # classes are hashable, whatever mypy says of type[Self]
+        return cls(**{name: revive(values[name]) for name, revive in revivers.items() if name in values})
 
 
-def _revive(hint: Any, value: Any) -> Any:
-    """Nested records and tuples of them from their JSON form."""
-    if value is None:
-        return None
+_Reviver = Callable[[Any], Any]
+
+
+@cache
+def _revivers(cls: type[Record]) -> Mapping[str, _Reviver]:
+    """Field -> what makes its value out of the JSON one. Looking at types takes far longer than at values."""
+    hints = typing.get_type_hints(cls)
+    return {item.name: _reviver(hints[item.name]) for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+def _reviver(hint: Any) -> _Reviver:
+    """Nested records and tuples of them from their JSON form; anything else is left as it is."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _revive(next(a for a in arguments if a is not type(None)), value)
+        return _reviver(next(a for a in arguments if a is not type(None)))
     if isinstance(hint, type) and issubclass(hint, Record):
-        return hint.from_json(value)
+        return _unless_none(hint.from_json)
     if origin is tuple:
-        return tuple(_revive(arguments[0], item) for item in value)
+        revive = _reviver(arguments[0])
+        return _unless_none(tuple if revive is _same else lambda values: tuple(map(revive, values)))
+    return _same
+
+
+def _same(value: Any) -> Any:
     return value
+
+
+def _unless_none(revive: _Reviver) -> _Reviver:
+    return lambda value: None if value is None else revive(value)
 
 
 @dataclass(frozen=True)
