@@ -15,6 +15,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def collect(folder: Path) -> None:
 def folds(tasks: Sequence[Task], count: int, *, by_kind: bool, seed: int) -> Iterator[tuple[list[Task], list[Task]]]:
     """(trained on, held out), `count` times."""
     if by_kind:  # the collector takes the kinds in turn
-        groups = [int(task.name.removeprefix("task")) % KINDS for task in tasks]
+        groups = [_kind(task) for task in tasks]
     else:
         groups = list(np.random.default_rng(seed).permutation(len(tasks)) % count)
     for group in sorted(set(groups)):
@@ -56,6 +57,10 @@ def folds(tasks: Sequence[Task], count: int, *, by_kind: bool, seed: int) -> Ite
             [task for task, other in zip(tasks, groups, strict=True) if other != group],
             [task for task, other in zip(tasks, groups, strict=True) if other == group],
         )
+
+
+def _kind(task: Task) -> int:
+    return int(task.name.removeprefix("task")) % KINDS
 
 
 def main() -> None:
@@ -72,7 +77,7 @@ def main() -> None:
     if not (arguments.tasks / "tasks").is_dir():
         collect(arguments.tasks)
     space = NASBench201()
-    tasks = read_tasks(arguments.tasks / "tasks", space)
+    tasks = [replace(task, source=str(_kind(task))) for task in read_tasks(arguments.tasks / "tasks", space)]
     found: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in ("with", "without")}
     for seed in range(arguments.seeds):
         for known, held_out in folds(tasks, arguments.folds, by_kind=arguments.by_kind, seed=seed):

@@ -24,7 +24,7 @@ from orchestrator.objective.base import AccuracyJob
 from orchestrator.objective.config import TrainingConfig
 from orchestrator.objective.pixels import read_pixels
 from orchestrator.objective.training import TrainingObjective
-from orchestrator.predict.transfer.tasks import ACCURACIES, IMAGES, read_images
+from orchestrator.predict.transfer.tasks import ACCURACIES, IMAGES, SOURCE, read_images
 from orchestrator.space.base import NetworkOptions, Space
 
 PLAN = "plan.json"
@@ -146,6 +146,7 @@ def _write_images(plan: CollectPlan, number: int, folder: Path) -> None:
     labels = np.repeat(np.arange(len(chosen)), [len(row) for row in rows])
     content = io.BytesIO()
     np.savez_compressed(content, x=images, y=labels)
+    _write(folder / SOURCE, Path(source).name)
     _write(folder / IMAGES, content.getvalue())
 
 

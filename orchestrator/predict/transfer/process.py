@@ -1,10 +1,11 @@
 """A Gaussian process over data sets and architectures at once.
 
-    cov(skill(t, a), skill(t', a')) = s_0 k(a, a') + s_1 k(a, a') q(t, t') + s_2 q(t, t') + s_3 [t = t']
+    cov(skill(t, a), skill(t', a')) = k(a, a') (s_0 + s_1 q(t, t') + s_4 [t = t']) + s_2 q(t, t') + s_3 [t = t']
 
-k compares architectures, q compares the embeddings of data sets. The first term is what holds everywhere, the second
-what holds on data sets alike, the others are how hard a data set is. One process therefore answers with no evaluation
-on a new data set (from tasks that resemble it), and with a few (by conditioning, exactly): nothing is trained again.
+k compares architectures, q compares the embeddings of data sets. What multiplies k is what holds everywhere, what
+holds on data sets alike, and what is a data set's own; the rest is how hard a data set is. One process therefore
+answers with no evaluation on a new data set (from tasks that resemble it), and with a few (by conditioning, exactly):
+nothing is trained again. What embeddings do not explain of a task is the task's own, so that they need not.
 
 Skill is accuracy between chance (0) and perfect (1), so that tasks of different numbers of classes compare.
 """
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 _JITTER = 1e-6
-_AMPLITUDES = (0.08, 0.01, 0.05, 0.02)  # variances of skill to begin with: what holds everywhere explains most
+_AMPLITUDES = (0.08, 0.01, 0.05, 0.02, 0.01)  # variances of skill to begin with: what holds everywhere explains most
 _NOISE = 0.01
 
 
@@ -58,14 +59,15 @@ class TaskKernel(nn.Module):
         smooth = _matern(_distance(x, y))
         k = smooth + self.linear.exp() * (x @ y.T)
         same = (one.tasks[:, None] == other.tasks[None]).to(k.dtype)
-        return amplitudes[0] * k + amplitudes[1] * k * alike + amplitudes[2] * alike + amplitudes[3] * same
+        preference = amplitudes[0] + amplitudes[1] * alike + amplitudes[4] * same
+        return preference * k + amplitudes[2] * alike + amplitudes[3] * same
 
     def variance(self, points: Points) -> Tensor:
         """(`N`,): the diagonal of the covariance of points with themselves."""
         amplitudes = self.amplitudes.exp()
         x = points.features / self.lengths.exp()
         k = 1 + self.linear.exp() * x.square().sum(-1)
-        return (amplitudes[0] + amplitudes[1]) * k + amplitudes[2] + amplitudes[3]
+        return amplitudes[[0, 1, 4]].sum() * k + amplitudes[2] + amplitudes[3]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A folder of tasks holds one folder per task:
 
 TASK/images.npz        x: (images, height, width[, channels]) uint8, y: (images,) class numbers 0, 1, ...
 TASK/accuracies.csv    arch,accuracy: an architecture in the space's notation, and its accuracy in percent
+TASK/source.txt        may be absent: where the images come from; training treats tasks of one source as relatives
 
 `nag tasks collect` writes such folders; users may write them by any other means.
 """
@@ -25,6 +26,7 @@ from orchestrator.space.base import FloatArray, IntArray, Space
 
 IMAGES = "images.npz"
 ACCURACIES = "accuracies.csv"
+SOURCE = "source.txt"
 _FEWEST_ACCURACIES = 2
 _PICTURE = 32  # size that pictures of a folder are read at; features look at half of it
 
@@ -56,12 +58,14 @@ class Task:
         images: What the classes look like.
         slots: (`N`, `S`) architectures.
         accuracies: (`N`,) percent.
+        source: Where the images come from; empty where unknown.
     """
 
     name: str
     images: LabelledImages
     slots: IntArray
     accuracies: FloatArray
+    source: str = ""
 
 
 def read_tasks(folder: Path, space: Space) -> tuple[Task, ...]:
@@ -82,7 +86,13 @@ def read_tasks(folder: Path, space: Space) -> tuple[Task, ...]:
 
 def read_task(folder: Path, space: Space) -> Task:
     """One task. Raises DataError."""
-    return Task(folder.name, read_images(folder / IMAGES), *_read_accuracies(folder / ACCURACIES, space))
+    source = folder / SOURCE
+    return Task(
+        folder.name,
+        read_images(folder / IMAGES),
+        *_read_accuracies(folder / ACCURACIES, space),
+        source.read_text(encoding="utf-8", errors="replace").strip() if source.is_file() else "",
+    )
 
 
 def read_images(path: Path) -> LabelledImages:

@@ -3,8 +3,9 @@
     L = - log p(skills of the targets | skills of the context),    targets and context: disjoint tasks
 
 The likelihood of all tasks at once would do for the process, but an encoder learns to tell the tasks it has seen apart,
-which it is never asked again: on unseen kinds of data sets it ranked worse than without looking. Each step draws other
-images of every class, other targets and another context.
+which it is never asked again: on unseen kinds of data sets it ranked worse than without looking. For the same reason
+the targets are all tasks of one source, where sources are known: relatives in the context would give them away. Each
+step draws other images of every class, other targets and another context.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from orchestrator.predict.transfer.set_encoder import Bank, SetEncoder, draw_fea
 from orchestrator.predict.transfer.tasks import Task
 from orchestrator.space.base import Space
 
-_TARGETS = 4  # one task of so many is predicted from the others
+_TARGETS = 4  # one task of so many is predicted from the others, where sources are unknown
 _LENGTHS = 1e-3  # pull of length scales towards 1
 
 
@@ -92,7 +93,7 @@ def train_transfer(
     for step in range(1, config.steps + 1):
         chosen = rng.permutation(len(tasks))[: max(2, math.ceil(config.share * len(tasks)))].tolist()
         points, observed = _draw(encoder, banks, inputs, skills, chosen, config, rng)
-        targets = torch.isin(points.tasks, torch.tensor(chosen[: max(1, len(chosen) // _TARGETS)]))
+        targets = torch.isin(points.tasks, torch.tensor(_targets([tasks[number].source for number in chosen], chosen)))
         loss = _predictive_loss(kernel, points, observed, targets) + _LENGTHS * kernel.lengths.square().mean()
         optimiser.zero_grad()
         loss.backward()
@@ -104,6 +105,13 @@ def train_transfer(
         if stop():
             break
     return TransferPredictor(space, encoder, kernel, _knowledge(encoder, tasks, banks))
+
+
+def _targets(sources: Sequence[str], chosen: Sequence[int]) -> list[int]:
+    """Which of the chosen tasks are predicted from the others; the first is one of them."""
+    if sources[0] and len(set(sources)) > 1:
+        return [task for task, source in zip(chosen, sources, strict=True) if source == sources[0]]
+    return list(chosen[: max(1, len(chosen) // _TARGETS)])
 
 
 def _predictive_loss(kernel: TaskKernel, points: Points, skills: Tensor, targets: Tensor) -> Tensor:
