@@ -97,7 +97,7 @@ def _run(call: Call, fault: str) -> int:
     """One run of the benchmark; its exit code."""
     profile = call.phone.profile
     asked = next((flag for flag in _DELEGATES if flag in call.arguments), None)
-    factor, coverage = call.phone.slowdown(call.process.cpus), ""
+    factor, coverage = call.phone.slowdown(call.process.cpus) * _regression(call), ""
     if asked is not None:
         name, title = _DELEGATES[asked]
         if name not in profile.accelerators:
@@ -114,6 +114,12 @@ def _run(call: Call, fault: str) -> int:
     # The accelerator is simulated on the CPU, where nothing knows its flags.
     dropped = {*_DELEGATES, _REQUIRED} if asked is not None else set()
     return _really_run(call, output, [word for word in call.arguments if word not in dropped])
+
+
+def _regression(call: Call) -> float:
+    """How much longer than it should the model takes; models are deployed under their sha256."""
+    graph = next((word for word in call.arguments if word.startswith("--graph=")), "")
+    return next((factor for sha256, factor in call.phone.slow_models.items() if sha256 in graph), 1.0)
 
 
 def _fail(call: Call, message: str) -> int:

@@ -52,6 +52,7 @@ class VirtualPhone:
         files, processes, thermal, activity, faults: Its parts.
         on_unplug: Called when the cable is pulled.
         settings: Namespace -> name -> value.
+        slow_models: sha256 of a model -> how many times longer it takes than it should: a regression, on demand.
         battery: `level`, `temp_c`, `status`.
         fixed_performance, awake, thermal_overridden, battery_overridden: Switches that commands turn.
         authorized, silent, bytes_per_s, answering: What the daemon asks, see `device_agent.virtual.daemon.Phone`.
@@ -66,6 +67,7 @@ class VirtualPhone:
         self.faults = FaultBox()
         self.files = FileSystem(root, LinuxFiles(self), profile.storage_bytes)
         self.settings = copy.deepcopy(_FACTORY_SETTINGS)
+        self.slow_models: dict[str, float] = {}
         self.fixed_performance = False
         self.awake = True
         self.thermal_overridden = False

@@ -19,6 +19,7 @@ from orchestrator.cli import (
     generate,
     lut,
     measure,
+    nightly,
     phones,
     report,
     tasks,
@@ -42,6 +43,7 @@ app.command()(campaign.run)
 app.command()(campaign.status)
 app.command()(collect.collect)
 app.command()(compare.compare)
+app.command()(nightly.nightly)
 app.command()(report.report)
 app.command()(report.export)
 app.command()(measure.measure)

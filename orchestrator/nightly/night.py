@@ -20,6 +20,7 @@ from orchestrator.errors import RunFolderError
 from profiling.records import Record
 
 NIGHT = "nightly.json"
+PASSES, AGAIN = "passes/", "again/"
 SCHEMA_VERSION = 1
 
 
@@ -45,7 +46,7 @@ class Night(Record):
     @property
     def full_passes(self) -> tuple[str, ...]:
         """Those over all models."""
-        return tuple(part for part in self.passes if part.startswith("passes/"))
+        return tuple(part for part in self.passes if part.startswith(PASSES))
 
     def write(self, folder: Path) -> None:
         """Write it into a run folder; whole or not at all. Raises RunFolderError."""

@@ -1,0 +1,121 @@
+"""`nag nightly`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.phones import JsonOption
+from orchestrator.cli.progress import INTERRUPTED, interruptible
+
+if TYPE_CHECKING:
+    from orchestrator.collect.config import CollectConfig
+    from orchestrator.collect.events import Listener
+    from orchestrator.nightly.result import NightResult
+
+
+def nightly(
+    config: Annotated[Path, typer.Argument(help="The night's configuration (YAML).", show_default=False)],
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Run folder to compare with: an earlier night or collection. Repeatable.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default: runs/<name>/<date and time>.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field, e.g. passes.night=3. Repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a fixed set of models on every phone, and compare with a baseline, phone by phone.
+
+    Writes report.html, junit.xml, result.json and nightly.prom into the run folder. Exit code 1: a regression;
+    3: a phone or a result is missing; 0: neither. Without a baseline, the night can be the baseline of others.
+    """
+    from orchestrator.nightly.config import load_nightly
+    from orchestrator.nightly.run import run_night
+    from orchestrator.nightly.write import write_night
+
+    parsed = load_nightly(config, overrides or [])
+    folder = out or Path("runs") / parsed.name / time.strftime("%Y-%m-%d-%H%M%S", time.gmtime())
+    baselines = baseline or list(parsed.baseline)
+    with interruptible(folder):
+        try:
+            result = run_night(parsed, folder, baselines, _view, _campaign_event)
+        except KeyboardInterrupt:
+            words = ["nag", "nightly", str(config), "--out", str(folder)]
+            words += [word for path in baseline or [] for word in ("--baseline", str(path))]
+            words += [word for override in overrides or [] for word in ("--set", override)]
+            print(f"interrupted; everything measured is saved. Go on with:\n  {shlex.join(words)}", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+    files = write_night(result, folder)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2))
+    else:
+        _print(result, files)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+@contextmanager
+def _view(title: str, config: CollectConfig, folder: Path) -> Iterator[Listener]:
+    from orchestrator.cli.collect_view import make_view
+
+    print(title, file=sys.stderr, flush=True)
+    with make_view(config, folder) as view:
+        yield view
+
+
+def _campaign_event(event: object) -> None:
+    from orchestrator.campaign.events import Event
+    from orchestrator.cli.watch import line
+
+    if isinstance(event, Event) and (text := line(event)):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _print(result: NightResult, files: dict[str, Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestrator.nightly.page import verdict_text
+    from orchestrator.nightly.result import ALARMS, INCOMPLETE, change_text
+
+    console = Console(highlight=False)
+    style = {0: "bold green", 1: "bold red"}.get(result.exit_code, "bold yellow")
+    console.print(Text(f"{result.name}: {verdict_text(result)}", style=style), soft_wrap=True)
+    for alarm in result.alarms:
+        console.print(Text(f"  {alarm}", style="red"), soft_wrap=True)
+    for note in result.notes:
+        console.print(Text(f"  note: {note}", style="yellow"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("phone", "as a whole", "models", "slower", "missing", "finds from"):
+        table.add_column(heading, no_wrap=heading != "phone", overflow="fold")
+    for phone in result.phones:
+        table.add_row(
+            Text(f"{phone.device.name}, {phone.setting}"),
+            Text(change_text(phone.shift).split(",")[0] if phone.shift else phone.status),
+            str(len(phone.models)),
+            str(sum(model.status in ALARMS for model in phone.models)),
+            str(sum(model.status in INCOMPLETE for model in phone.models)),
+            f"{phone.detectable - 1:.1%}" if phone.detectable else "",
+        )
+    console.print(table)
+    console.print()
+    for what, path in files.items():
+        console.print(Text(f"{what:<11}{path}"), soft_wrap=True)
+    if not result.baseline:
+        console.print(Text(f"next night: nag nightly CONFIG --baseline {result.run}"), soft_wrap=True)
