@@ -212,7 +212,7 @@ class DatasetRow(Record):
     @property
     def content(self) -> bytes:
         """What the row says, whatever source says it, as 16 bytes: equal for one measurement that came two ways."""
-        return digest({**self.to_json(), "source_id": ""})
+        return digest({**vars(self), "source_id": ""})
 
     @property
     def half_width(self) -> float | None:
@@ -224,7 +224,10 @@ class DatasetRow(Record):
 
 def dump(values: Mapping[str, Any]) -> str:
     """A JSON object, the same text for the same values; numbers that JSON has no word for are null."""
-    return json.dumps(_plain(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(_plain(values), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _no_estimate(measurement: Measurement) -> Failure | None:
@@ -252,6 +255,6 @@ def _finite(value: Any) -> float | None:
 
 
 def digest(value: Any) -> bytes:
-    """16 bytes that are equal for equal JSON values."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    """16 bytes that are equal for equal JSON values and records."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=vars)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
