@@ -167,7 +167,14 @@ def _fixed(device: DeviceConfig, space: SpaceConfig | None, seed: int) -> Device
         return lut_device(device, space.make(), space.network_options(), seed)
     assert isinstance(device, TableDeviceConfig)
     try:
-        return TableDevice.of_column(device.path, device.column, name=device.name, noise=device.noise, seed=seed)
+        return TableDevice.of_column(
+            device.path,
+            device.column,
+            name=device.name,
+            noise=device.noise,
+            block_noise=device.block_noise,
+            seed=seed,
+        )
     except TableError as error:
         raise DataError(error.message, error.hint) from error
 

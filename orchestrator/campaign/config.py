@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -146,9 +146,18 @@ class MeasureConfig(BlocksConfig):
     affinity: tuple[int, ...] = ()
     delegate: str = "cpu"
     precision: Precision = Field("float32", description="of the artifacts: float32, float16 (weights only), int8")
+    loose_half_width: float | None = Field(
+        None, gt=0, lt=0.5, description="away from the front and from bounds this will do; default: target_half_width"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _looser(self) -> Self:
+        if self.loose_half_width is not None and self.loose_half_width < self.target_half_width:
+            raise ValueError("a loose_half_width of at least target_half_width")
+        return self
 
     def plan(self) -> MeasurementPlan:
-        """The plan for one measurement."""
+        """The plan for one measurement whose value matters."""
         return self.plan_for(threads=self.threads, delegate=self.delegate, affinity=self.affinity)
 
 

@@ -34,6 +34,7 @@ class TableDeviceConfig(_Device):
     column: str
     name: str = Field("", description="defaults to the column's name")
     noise: float = Field(0.0, ge=0, lt=1, description="relative noise added to each look-up")
+    block_noise: float = Field(0.0, ge=0, lt=1, description="relative noise of blocks, which are then measured, too")
 
     @model_validator(mode="after")
     def _named(self) -> Self:

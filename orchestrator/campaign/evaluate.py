@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from device_agent.device import Artifact
 from orchestrator.campaign.config import ACCURACY, Config, latency_metric
 from orchestrator.campaign.events import AccuracyDone, BlockDone, LatencyDone, Listener
 from orchestrator.campaign.folder import RunFolder
-from orchestrator.campaign.state import Candidate
+from orchestrator.campaign.state import Candidate, read_state
 from orchestrator.errors import DevicesMissing, ObjectiveFailed
 from orchestrator.objective.base import AccuracyJob, AccuracyResult, Objective
+from orchestrator.optimize.observation import Observed
+from orchestrator.optimize.precision import worth_measuring_on
 from orchestrator.rig import Rig
 from orchestrator.space.base import Architecture, Space
 from profiling.network import Network
@@ -27,6 +29,8 @@ from profiling.tflite import emit
 from profiling.weights import Weights, load_weights, random_weights
 
 Result = AccuracyResult | Measurement | Failure
+
+_CONTINUED = "/continued"
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,13 @@ class Evaluator:
                 goes on with what is missing.
             StoreError: A result could not be committed; those committed before stay.
         """
+        plan = self._config.measure.plan()
+        first = replace(plan, target_half_width=self._config.measure.loose_half_width or plan.target_half_width)
+        artifacts: dict[int, Artifact] = {}
         tasks: dict[Future[Any], _Task] = {}
         for candidate in candidates:
             architecture = self._space.architecture(candidate.row.slots)
-            artifact = self._artifact(candidate, architecture)
+            artifact = artifacts[candidate.row.id] = self._artifact(candidate, architecture)
             for metric in candidate.missing:
                 if metric == ACCURACY:
                     future = self._trainer.submit(self._accuracy, candidate, architecture)
@@ -97,7 +104,31 @@ class Evaluator:
                     self._commit(_Task(candidate.row.id, metric, device, "search"), known)
                     continue
                 task = _Task(candidate.row.id, metric, device, "search")
-                tasks[self._measure(task, artifact, self._config.measure.plan())] = task
+                tasks[self._measure(task, artifact, first)] = task
+        loose: dict[_Task, Measurement] = {}
+        self._collect(tasks, None if first == plan else loose)
+        if loose:
+            self._measure_on(loose, plan, artifacts)
+
+    def _measure_on(
+        self, loose: Mapping[_Task, Measurement], plan: MeasurementPlan, artifacts: Mapping[int, Artifact]
+    ) -> None:
+        """Go on with those loose measurements whose value matters now that all of the round are there."""
+        known = {each.row.id: dict(each.metrics) for each in read_state(self._folder.store, self._config).candidates}
+        for task, measurement in loose.items():
+            seen = Observed(measurement.latency_ms, measurement.standard_error_log**2)
+            known[task.candidate][task.metric] = seen
+        asked = list(dict.fromkeys(task.candidate for task in loose))
+        others = [metrics for candidate, metrics in known.items() if candidate not in asked]
+        goal = self._config.parsed_goal()
+        found = worth_measuring_on(goal, [known[candidate] for candidate in asked], others)
+        wanted = dict(zip(asked, found, strict=True))
+        tasks: dict[Future[Any], _Task] = {}
+        for task, measurement in loose.items():
+            if task.metric in wanted[task.candidate]:
+                tasks[self._measure(task, artifacts[task.candidate], plan, goes_on=True)] = task
+            else:
+                self._commit(task, measurement)
         self._collect(tasks)
 
     def verify(self, winners: Sequence[Candidate]) -> None:
@@ -157,14 +188,17 @@ class Evaluator:
         found = (measurements[twin, device].value for twin in twins if (twin, device) in measurements)
         return next((value for value in found if value is not None), None)
 
-    def _measure(self, task: _Task, artifact: Artifact, plan: MeasurementPlan) -> Future[MeasurementResult]:
+    def _measure(
+        self, task: _Task, artifact: Artifact, plan: MeasurementPlan, *, goes_on: bool = False
+    ) -> Future[MeasurementResult]:
         def keep(block: Block) -> None:
             self._folder.store.add_block(task.candidate, task.device, block, task.purpose)
             self._listen(BlockDone(task.candidate, task.device, block))
 
         earlier = self._folder.store.blocks(task.candidate, task.device, task.purpose)
         job = MeasurementJob(
-            job_id=f"{task.candidate}/{task.device}/{task.purpose}",
+            # A job that goes on is another one: the fleet's journal knows the result of the first.
+            job_id=f"{task.candidate}/{task.device}/{task.purpose}{_CONTINUED if goes_on else ''}",
             artifact=artifact,
             plan=plan,
             device=task.device,
@@ -191,17 +225,26 @@ class Evaluator:
                 raise
             return Failure("model", error.code, error.message)
 
-    def _collect(self, tasks: dict[Future[Any], _Task]) -> None:
-        """Commit results as they arrive. What the infrastructure is to blame for says nothing of a candidate."""
+    def _collect(self, tasks: dict[Future[Any], _Task], loose: dict[_Task, Measurement] | None = None) -> None:
+        """Commit results as they arrive. What the infrastructure is to blame for says nothing of a candidate.
+
+        Args:
+            tasks: What runs.
+            loose: Where measurements go that may have to go on; their blocks are kept already.
+        """
         undone: list[tuple[_Task, Failure]] = []
         for future in as_completed(tasks):
             task, result = tasks[future], future.result()  # a fault that is no result (a full disk) ends the round
             if isinstance(result, Failure) and result.kind == "infrastructure":
                 undone.append((task, result))
                 self._listen(LatencyDone(task.candidate, task.device, result))
+            elif loose is not None and isinstance(result, Measurement):
+                loose[task] = result
             else:
                 self._commit(task, result)
         if undone:
+            for task, measurement in (loose or {}).items():
+                self._commit(task, measurement)
             task, failure = undone[0]
             raise DevicesMissing(
                 f"{len(undone)} measurements could not be made; the first, on {task.device}: {failure.detail}",

@@ -162,3 +162,53 @@ def test_a_broken_device_is_no_label(table: Path, tmp_path: Path) -> None:
         run_campaign(config, tmp_path / "run", silent)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     assert run_campaign(config, tmp_path / "run", silent).counts == {"measured": 3, "failed": 0, "running": 0}
+
+
+SHORT = {"candidates": 11, "batch": 3, "initial": 8}
+
+
+def blocks_of(folder: Path, state: CampaignState) -> dict[int, int]:
+    with CampaignStore.read(folder / STORE) as store:
+        return {each.row.id: len(store.blocks(each.row.id, "phone")) for each in state.candidates}
+
+
+def noisy(table: Path, **measure: Any) -> dict[str, Any]:
+    device = {"kind": "table", "path": str(table), "column": "phone", "noise": 0.01, "block_noise": 0.02}
+    return {"devices": [device], "measure": {"blocks": [3, 10], "target_half_width": 0.015, **measure}}
+
+
+def test_measurements_go_on_only_where_they_matter(table: Path, tmp_path: Path) -> None:
+    everywhere = run_campaign(table_config(table, **noisy(table)), tmp_path / "tight", silent)
+    events: list[Event] = []
+    config = table_config(table, **noisy(table, loose_half_width=0.1))
+    state = run_campaign(config, tmp_path / "auto", events.append)
+    targets = {each.row.id: each.latencies["phone"].target_half_width for each in state.candidates}
+    assert all(targets[each.row.id] == 0.015 for each in state.front)
+    assert 0.1 in targets.values()
+    blocks, more = blocks_of(tmp_path / "auto", state), blocks_of(tmp_path / "tight", everywhere)
+    assert all(blocks[each] == 3 for each, target in targets.items() if target == 0.1)
+    assert sum(blocks.values()) < sum(more.values())
+    assert sum(isinstance(event, LatencyDone) for event in events) == len(state.candidates)
+
+
+class Fault(RuntimeError):
+    """Ends a campaign in the middle of a measurement."""
+
+
+@pytest.mark.parametrize("stop_after", [5, 26, 40])
+def test_a_measurement_that_was_to_go_on_does_after_a_fault(table: Path, tmp_path: Path, stop_after: int) -> None:
+    config = table_config(table, **noisy(table, loose_half_width=0.1), budget=SHORT)
+    whole = run_campaign(config, tmp_path / "whole", silent)
+    blocks = 0
+
+    def fail(event: Event) -> None:
+        nonlocal blocks
+        blocks += isinstance(event, BlockDone)
+        if blocks == stop_after:
+            raise Fault
+
+    with pytest.raises(Fault):
+        run_campaign(config, tmp_path / "run", fail)
+    again = run_campaign(config, tmp_path / "run", silent)
+    assert architectures(again) == architectures(whole)
+    assert blocks_of(tmp_path / "run", again) == blocks_of(tmp_path / "whole", whole)
