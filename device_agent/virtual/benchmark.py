@@ -97,7 +97,8 @@ def _run(call: Call, fault: str) -> int:
     """One run of the benchmark; its exit code."""
     profile = call.phone.profile
     asked = next((flag for flag in _DELEGATES if flag in call.arguments), None)
-    factor, coverage = call.phone.slowdown(call.process.cpus) * _regression(call), ""
+    regression = _regression(call)
+    factor, coverage = call.phone.slowdown(call.process.cpus) * regression, ""
     if asked is not None:
         name, title = _DELEGATES[asked]
         if name not in profile.accelerators:
@@ -110,7 +111,8 @@ def _run(call: Call, fault: str) -> int:
         return _fail(call, "Disallowed CPU fallback detected.")
     output = OutputFilter(factor, str(call.phone.files.root), coverage, fault if fault in _DAMAGES else "")
     if profile.fixed_run_s is not None:
-        return _pretend(call, output, profile.fixed_run_s, profile.fixed_latency_ms / factor)
+        latency_ms = profile.fixed_latency_ms * regression * call.phone.fixed_variation()
+        return _pretend(call, output, profile.fixed_run_s, latency_ms / factor)
     # The accelerator is simulated on the CPU, where nothing knows its flags.
     dropped = {*_DELEGATES, _REQUIRED} if asked is not None else set()
     return _really_run(call, output, [word for word in call.arguments if word not in dropped])

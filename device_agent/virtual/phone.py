@@ -199,6 +199,10 @@ class VirtualPhone:
         core = min(self.profile.cluster_of(cpu).slowdown for cpu in cpus)
         return core * self.thermal.slowdown * math.exp(self._random.gauss(0, self.profile.noise))
 
+    def fixed_variation(self) -> float:
+        """How much longer than on average a process takes where nothing is computed."""
+        return math.exp(self._random.gauss(0, self.profile.fixed_noise))
+
     def properties(self) -> dict[str, str]:
         """What `getprop` lists. `ro.devicenag.virtual` tells that this is no real phone."""
         profile = self.profile

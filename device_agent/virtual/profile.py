@@ -66,6 +66,7 @@ class PhoneProfile:
         fixed_run_s: If set, nothing is computed: every run of the benchmark lasts this long and reports
             `fixed_latency_ms`. For exercising schedulers.
         fixed_latency_ms: See `fixed_run_s`.
+        fixed_noise: Standard deviation of the log of what such runs report; `noise` is that of real ones.
     """
 
     model: str
@@ -88,6 +89,7 @@ class PhoneProfile:
     delegate_speedup: float = 3.0
     fixed_run_s: float | None = None
     fixed_latency_ms: float = 10.0
+    fixed_noise: float = 0.0
 
     @property
     def cpus(self) -> tuple[int, ...]:
@@ -98,9 +100,9 @@ class PhoneProfile:
         """The cluster that a CPU belongs to."""
         return next(cluster for cluster in self.clusters if cpu in cluster.cpus)
 
-    def with_fixed_runs(self, run_s: float, latency_ms: float = 10.0) -> PhoneProfile:
+    def with_fixed_runs(self, run_s: float, latency_ms: float = 10.0, noise: float = 0.0) -> PhoneProfile:
         """The same phone, on which every run lasts exactly this long and nothing is computed."""
-        return replace(self, fixed_run_s=run_s, fixed_latency_ms=latency_ms)
+        return replace(self, fixed_run_s=run_s, fixed_latency_ms=latency_ms, fixed_noise=noise)
 
 
 BIG_LITTLE_PRIME = PhoneProfile(
