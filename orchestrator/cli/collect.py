@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +17,8 @@ import typer
 from orchestrator.cli.progress import INTERRUPTED, interruptible
 
 PARTIAL = 3
+LOG = "collect.log"
+_LOG_BYTES = 5_000_000  # then a new one is begun; the one before is kept
 
 
 def collect(
@@ -35,7 +41,7 @@ def collect(
 
     parsed = load_collection(config, overrides or [])
     folder = out or Path("runs") / parsed.name
-    with make_view(parsed, folder) as view, interruptible(folder):
+    with make_view(parsed, folder) as view, interruptible(folder), _log_to(folder / LOG):
         try:
             run(parsed, folder, view)
         except KeyboardInterrupt:
@@ -50,6 +56,22 @@ def collect(
     show_status(folder, as_json=as_json)
     if not status_of(folder).complete:
         raise typer.Exit(PARTIAL)
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """What devices' errors say in full goes to a file: in weeks there are many, and the terminal shows the results."""
+    logger = logging.getLogger("device_agent")
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = before
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def is_collection(run: Path) -> bool:

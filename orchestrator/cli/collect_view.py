@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -25,7 +25,7 @@ _LINES = 6  # recent results shown below the table
 _REFRESH_S = 1.0
 _PLAIN_S = 30.0  # between lines of progress where there is no terminal
 _PIPE_WIDTH = 160
-_SHOWN = 10  # skipped models, and failures of a device
+_SHOWN = 10  # skipped models, kinds of failures, and failures of one kind on one device
 
 
 class View(Protocol):
@@ -64,14 +64,19 @@ def line(event: Event) -> str | None:
             half = f" ± {100 * result.half_width:.1f} %" if 0 < result.half_width < 10 else ""
             return f"{job.model.name}: {result.latency_ms:.3f} ms{half} on {result.device.name} ({_setting(event)})"
         case Arrived(job, Failure(kind, code, detail)):
-            return f"{job.model.name}: no latency on {job.device} ({_setting(event)}; {kind}: {code}): {detail}"
+            return f"{job.model.name}: no latency on {job.device} ({_setting(event)}; {kind}: {code}): {_first(detail)}"
         case PutOff(job, failure):
-            return f"{job.model.name}: put off on {job.device} ({failure.code}): {failure.detail}"
+            return f"{job.model.name}: put off on {job.device} ({failure.code}): {_first(failure.detail)}"
         case Rested(device, reason):
             return f"{device} gets no jobs until it is well again: {reason}"
         case Woke(device):
             return f"{device} gets jobs again"
     return None
+
+
+def _first(text: str) -> str:
+    """Its first line."""
+    return text.partition("\n")[0]
 
 
 def _setting(event: Arrived) -> str:
@@ -198,11 +203,11 @@ class PlainView:
         self._name = config.name
         self._watch = _Watch(folder)
         self._said_s = time.monotonic()
+        self._alike: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, event: Event) -> None:
         """Print the event, if it is not as usual, and progress, if it is time."""
-        usual = isinstance(event, Arrived) and isinstance(event.result, Measurement)
-        if not usual and (text := line(event)) is not None:
+        if self._is_news(event) and (text := line(event)) is not None:
             self._say(text)
         if time.monotonic() - self._said_s >= _PLAIN_S and (status := self._watch.status()) is not None:
             self._said_s = time.monotonic()
@@ -211,6 +216,16 @@ class PlainView:
     def stop(self) -> None:
         """See `View.stop`."""
         self._watch.close()
+
+    def _is_news(self, event: Event) -> bool:
+        """Whether people want to know: the thousandth failure of one kind on one device is none."""
+        match event:
+            case Arrived(_, Measurement()):
+                return False
+            case Arrived(job, Failure() as failure) | PutOff(job, failure):
+                self._alike[job.device, failure.code] += 1
+                return self._alike[job.device, failure.code] <= _SHOWN
+        return True
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)

@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from orchestrator.campaign.config import BlocksConfig, SpaceConfig
-from orchestrator.campaign.device_config import DeviceConfig, LutDeviceConfig
+from orchestrator.campaign.device_config import DeviceConfig, HostDeviceConfig, LutDeviceConfig
 from orchestrator.config_file import missing_paths, read_yaml, validate
 from orchestrator.errors import ConfigError, NagError, Problem
 from profiling.precision import Precision, can_convert
 
+HOST_DELEGATES = ("cpu", "none")
+"""What this machine has; phones are asked when it is time, for they differ."""
 _FREE = ("patience_s", "window")  # what may change when a collection goes on
 
 
@@ -167,6 +169,9 @@ def _problems(config: CollectConfig) -> Iterator[Problem]:
         if not can_convert(precision):
             allowed = "float32, or install what converts: pip install 'devicenag[quantize]'"
             yield Problem("settings.precision", precision, allowed)
+    unknown = [delegate for delegate in config.settings.delegate if delegate not in HOST_DELEGATES]
+    if unknown and all(isinstance(device, HostDeviceConfig) for device in config.devices):
+        yield Problem("settings.delegate", unknown, f"on this machine: {', '.join(HOST_DELEGATES)}")
     missing = missing_paths(config)
     yield from missing
     for index, source in enumerate(config.models):

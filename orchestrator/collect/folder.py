@@ -2,6 +2,7 @@
 
 RUN/collect.sqlite    the truth
 RUN/journal.sqlite    the fleet's: every result is in it first, with marks of drifting phones
+RUN/collect.log       what went wrong with devices, in full
 RUN/lock              held by the process that works on it; freed by the system when that process ends
 """
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.collect.config import CollectConfig
+from orchestrator.campaign.device_config import HostDeviceConfig
+from orchestrator.collect.config import HOST_DELEGATES, CollectConfig
 from orchestrator.collect.records import ORIGINAL, CollectJob, CollectModel, Setting
 
 
@@ -46,10 +47,16 @@ def make_jobs(
     # Any of a random order are random ones; spread over it, they also see the phones at different times.
     overlapping = {order[index * len(order) // shared].id for index in range(min(shared, len(order)))}
     settings = all_settings(config)
+    hosts = {device.name for device in config.devices if isinstance(device, HostDeviceConfig)}
     number = 0
     for model in order:
         own = [setting for setting in settings if setting.precision != ("float32" if _is_file(model) else ORIGINAL)]
-        wanted = [(setting, device) for setting in own for device in config.device_names]
+        wanted = [
+            (setting, device)
+            for setting in own
+            for device in config.device_names
+            if device not in hosts or setting.delegate in HOST_DELEGATES
+        ]
         rng.shuffle(wanted)
         for setting, device in wanted:
             copies = min(config.overlap.phones, replicas.get(device, 1)) if model.id in overlapping else 1

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.collect.config import CollectConfig, load_collection, parse_collection, require_same_collection
+from orchestrator.collect.plan import make_jobs
+from orchestrator.collect.records import CollectModel
 from orchestrator.errors import ConfigError, NagError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -36,9 +38,19 @@ def test_the_shipped_configuration_is_right() -> None:
 
 
 def test_single_values_are_lists_of_one() -> None:
-    config = collection(settings={"precision": "int8", "threads": [1, 4], "delegate": "gpu"})
+    config = collection(settings={"precision": "float32", "threads": [1, 4], "delegate": "none"})
     assert len(config.models) == 1
-    assert (config.settings.precision, config.settings.delegate) == (("int8",), ("gpu",))
+    assert (config.settings.precision, config.settings.delegate) == (("float32",), ("none",))
+
+
+def test_this_machine_has_few_delegates() -> None:
+    assert "settings.delegate" in wrong(settings={"delegate": ["cpu", "gpu"]})
+    mixed = collection(settings={"delegate": ["cpu", "gpu"]}, devices=[{"kind": "host"}, {"kind": "virtual"}])
+    models = [CollectModel(0, "m", "nasbench201", "m")]
+    asked = {(job.device, job.setting.delegate) for job in make_jobs(mixed, models, {})}
+    assert asked == {
+        ("host", "cpu"), ("Virtual 8", "cpu"), ("Virtual 8", "gpu"), ("Virtual 6", "cpu"), ("Virtual 6", "gpu"),
+    }  # fmt: skip
 
 
 def test_every_wrong_field_is_told_at_once() -> None:
