@@ -32,7 +32,9 @@ def export_set(run: Path, out: Path, *, license: str, as_json: bool) -> None:
     """`nag export RUN --dataset DIR`."""
     from orchestrator.dataset.export import export_dataset
 
-    _print_written(export_dataset(run, out, license=license), out, as_json)
+    with _rows_so_far("written") as progress:
+        manifest = export_dataset(run, out, license=license, progress=progress)
+    _print_written(manifest, out, as_json)
 
 
 @app.command()
@@ -48,7 +50,7 @@ def validate(
     """
     from profiling.dataset.validate import Validator
 
-    with _translated(), _rows_so_far() as progress:
+    with _translated(), _rows_so_far("looked at") as progress:
         report = Validator(folder).run(progress)
     if as_json:
         print(json.dumps({"dataset": str(folder), **report.to_json()}, indent=2))
@@ -101,13 +103,12 @@ def _translated() -> Iterator[None]:
 
 
 @contextmanager
-def _rows_so_far() -> Iterator[Callable[[int], None]]:
-    """A counter on a terminal; nothing elsewhere, for a set of 100,000 rows takes less than a minute."""
+def _rows_so_far(done: str) -> Iterator[Callable[[int], None]]:
+    """A counter on a terminal; nothing elsewhere, for 100,000 rows take about a minute."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    with console.status("looking at rows") as status:
-        yield lambda rows: status.update(f"looked at {rows:,} rows")
+    with Console(stderr=True).status("reading") as status:
+        yield lambda rows: status.update(f"{rows:,} rows {done}")
 
 
 def _print_written(manifest: Manifest, out: Path, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from device_agent.journal import Journal
+from device_agent.journal import Journal, JournalError
 from device_agent.ticket import MEASURED_ON
 from orchestrator.campaign.config import Config
 from orchestrator.campaign.state import read_config
@@ -122,8 +122,11 @@ def _suspects(journal: Path) -> frozenset[str]:
     """Jobs around which a reference model drifted."""
     if not journal.is_file():
         return frozenset()
-    with Journal(journal) as opened:
-        return frozenset(opened.suspects())
+    try:
+        with Journal(journal) as opened:
+            return frozenset(opened.suspects())
+    except JournalError as error:
+        raise RunFolderError(error.message, error.hint) from error
 
 
 def _blamed(common: DeviceInfo, blocks: tuple[Block, ...]) -> DeviceInfo:

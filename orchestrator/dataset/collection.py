@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -36,6 +37,7 @@ class CollectionRows:
         self._store = store
         config = _config(store)
         self._publisher = publisher(config.devices)
+        self._devices = _devices(store, config)
         self._measure = config.measure
         self._networks = [_Network(models) for models in config.models]
         self.source = _source(store, config)
@@ -61,7 +63,7 @@ class CollectionRows:
             purpose="overlap" if job.overlap else "collect",
             replicate_index=job.replicate,
         )
-        info = result.device if isinstance(result, Measurement) else DeviceInfo(job.device, "")
+        info = result.device if isinstance(result, Measurement) else self._devices[job.device]
         return DatasetRow.of(
             subject,
             self._publisher.device(job.device, info),
@@ -108,6 +110,20 @@ def _config(store: CollectStore) -> CollectConfig:
             f"{store.path} has a configuration that cannot be read: {error.errors()[0]['msg']}",
             "use the version of DeviceNAG that wrote it",
         ) from error
+
+
+def _devices(store: CollectStore, config: CollectConfig) -> dict[str, DeviceInfo]:
+    """What is known of whatever a failure happened to: of several phones only what they share."""
+    known = {name: DeviceInfo(name, device.kind, name) for device in config.devices for name in device.names}
+    unknown = set(publisher(config.devices).serials)  # their models are what the set calls them by
+    for collected in store.results() if unknown else ():
+        name, result = collected.job.device, collected.result
+        if name in unknown and isinstance(result, Measurement):
+            known[name] = replace(result.device, properties={})
+            unknown.remove(name)
+        if not unknown:
+            break
+    return known | {name: replace(known[name], model="") for name in unknown}
 
 
 def _source(store: CollectStore, config: CollectConfig) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,17 @@ from profiling.dataset.files import writing
 from profiling.dataset.manifest import Manifest
 from profiling.store import CampaignStore
 
+_TOLD = 100  # rows between two calls of progress
 
-def export_dataset(run: Path, out: Path, *, name: str = "", license: str = "unknown") -> Manifest:
+
+def export_dataset(
+    run: Path,
+    out: Path,
+    *,
+    name: str = "",
+    license: str = "unknown",
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Manifest:
     """Write every latency of a run, and every failure to get one, as a data set.
 
     Args:
@@ -26,6 +35,7 @@ def export_dataset(run: Path, out: Path, *, name: str = "", license: str = "unkn
         out: New, empty, or an earlier set, which is replaced.
         name: Of the set; the run's by default.
         license: As the hub spells it, e.g. `cc-by-4.0`.
+        progress: Told the number of rows so far, now and then.
 
     Returns:
         What was written.
@@ -40,8 +50,10 @@ def export_dataset(run: Path, out: Path, *, name: str = "", license: str = "unkn
         try:
             with writing(out, name=name or rows.source.name, license=license) as writer:
                 writer.add_source(rows.source)
-                for row in rows:
+                for number, row in enumerate(rows, start=1):
                     writer.add(row)
+                    if number % _TOLD == 0:
+                        progress(number)
                 if not writer.quality.devices:
                     raise ExportError(f"{run} has no result yet", "let it go on first")
         except DatasetError as error:

@@ -196,7 +196,7 @@ def schema_problems(found: Any) -> list[tuple[str, str]]:
 def device_key(device: str, taken: set[str]) -> str:
     """The device's name as a folder's: lower case letters, digits and dashes, unlike those that are taken."""
     key = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    if key and key not in taken:
+    if device.isascii() and key and key not in taken:
         return key
     return f"{key or 'device'}-{hashlib.sha256(device.encode()).hexdigest()[:8]}"
 

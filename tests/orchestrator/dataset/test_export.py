@@ -126,7 +126,7 @@ def test_drift_is_flagged(tmp_path: Path) -> None:
     assert [row.drift_suspect for row in exported(run, tmp_path / "set")] == [True, False]
 
 
-def write_collection(run: Path, **changes: Any) -> Path:
+def write_collection(run: Path, *, device: str = "Pixel 7", **changes: Any) -> Path:
     """Three architectures and a file on two phones of a model; one does not run, one is skipped, one is missing."""
     space = {"kind": "nasbench201", "input": [1, 32, 32, 3]}
     config = CollectConfig.model_validate(
@@ -145,10 +145,10 @@ def write_collection(run: Path, **changes: Any) -> Path:
     corrupt = Failure("user", "corrupt_model", "the file is empty")
     models.append(CollectModel(4, "empty.tflite", source=1, failure=corrupt))
     int8, original = Setting("int8", "cpu", 4), Setting("original", "cpu", 4)
-    jobs = [CollectJob(i, model, original if model.source else int8, "Pixel 7") for i, model in enumerate(models[:4])]
-    jobs += [CollectJob(4, models[0], int8, "Pixel 7", replicate=1, overlap=True)]
+    jobs = [CollectJob(i, model, original if model.source else int8, device) for i, model in enumerate(models[:4])]
+    jobs += [CollectJob(4, models[0], int8, device, replicate=1, overlap=True)]
     jobs[0] = replace(jobs[0], overlap=True)
-    store.add_plan(models, [int8, original], jobs, ["Pixel 7"])
+    store.add_plan(models, [int8, original], jobs, [device])
     store.add_artifact(models[0], "int8", CollectArtifact("ab" * 32, 1000, 900, 8000, 0.013))
     store.add_result(jobs[0], measured(2.0, phone(0)), at=10.0, since=0.0)
     store.add_result(jobs[4], measured(2.1, phone(1)), at=11.0, since=0.0)
@@ -179,6 +179,23 @@ def test_a_collection(tmp_path: Path) -> None:
     assert "**Partial**: 1 measurements of pixels have no result yet." in card
     assert "1 models of pixels were never run (`corrupt_model`): `empty.tflite`." in card
     assert (tmp_path / "set" / "plots" / "phones.svg").is_file()
+
+
+def test_no_serial_leaves_the_lab_with_a_collection(tmp_path: Path) -> None:
+    run = write_collection(tmp_path / "run", devices=[{"kind": "adb", "serial": SERIAL}], device=SERIAL)
+    rows = exported(run, tmp_path / "set")
+    assert {(row.device, row.device_kind, row.device_model) for row in rows} == {("Pixel 7", "adb", "Pixel 7")}
+    assert {row.failure_code for row in rows} == {"", "crash"}
+    assert not any(SERIAL.encode() in path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file())
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path / "run", make_config())
+    writer.propose(1)
+    writer.close()
+    (tmp_path / "run" / "journal.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(RunFolderError, match=r"journal\.sqlite"):
+        export_dataset(tmp_path / "run", tmp_path / "set")
 
 
 def test_the_same_run_is_the_same_source(tmp_path: Path) -> None:

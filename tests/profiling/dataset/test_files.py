@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -68,6 +69,16 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_batch", full)
+    with pytest.raises(DatasetError, match="No space left on device; nothing was written"):
+        write_set(tmp_path / "set", [row(0)])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_a_set_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -95,6 +106,7 @@ def test_keys_of_devices() -> None:
     assert device_key("Pixel 7 Pro", set()) == "pixel-7-pro"
     assert device_key("Pixel-7 pro", {"pixel-7-pro"}).startswith("pixel-7-pro-")
     assert device_key("…", set()).startswith("device-")
+    assert device_key("小米 12", set()).startswith("12-")
 
 
 def test_the_card_tells_the_truth(tmp_path: Path) -> None:
