@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.campaign.folder import store_path
 from orchestrator.campaign.state import CampaignState, Candidate, read_config, read_state, stop_reason
+from orchestrator.campaign.warm_start import Verdict, read_warm_start
 from orchestrator.errors import RunFolderError
 from orchestrator.folder_lock import is_busy
 from profiling.records import Block, Failure, Measurement
@@ -54,6 +55,7 @@ class Run:
         worked_s: Working time of all its processes, as far as it is known.
         busy: Whether a process works on it now.
         read_at: When this snapshot was taken, seconds since the epoch.
+        earlier: What became of the measurements of earlier campaigns that it began with.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Run:
     worked_s: float | None
     busy: bool
     read_at: float
+    earlier: tuple[Verdict, ...] = ()
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -106,6 +109,7 @@ def read_run(folder: Path) -> Run:
             worked_s=None if worked_s is None else float(worked_s),
             busy=is_busy(folder),
             read_at=time.time(),
+            earlier=read_warm_start(store).verdicts,
         )
 
 

@@ -19,6 +19,7 @@ from orchestrator.report.cells import (
     latency_headings,
     size_cells,
 )
+from orchestrator.report.choice import choice_section
 from orchestrator.report.draw import draw_front, draw_predictions, draw_progress
 from orchestrator.report.figures import (
     Interval,
@@ -236,9 +237,10 @@ def _fact(value: object) -> Content:
 def prediction_section(run: Run) -> Html:
     """Predicted against measured, with rank correlation and coverage."""
     data = prediction_figures(run)
+    began = [tag("p", f"Predictors began with {each}.", class_="soft") for each in run.earlier]
     if not data:
         text = "No prediction can be compared yet: the first round is proposed before any predictor is fitted."
-        return tag("p", text, class_="notice")
+        return join([*began, tag("p", text, class_="notice")])
     pairs = []
     for number, each in enumerate(data):
         picture = figure(f"predictions-{number}", draw_predictions(each), "", f"predicted and measured {each.metric}")
@@ -247,7 +249,7 @@ def prediction_section(run: Run) -> Html:
         "Predictions were made before the candidate was measured. Bars are the predicted 95 % interval of the measured "
         "value, its own noise included; on the dashed line the prediction is exact. Rank correlation is Spearman's."
     )
-    return join([tag("div", join(pairs), class_="pair"), tag("p", note, class_="soft")])
+    return join([*began, tag("div", join(pairs), class_="pair"), tag("p", note, class_="soft")])
 
 
 def _quality_table(data: PredictionFigure) -> Html:
@@ -346,6 +348,7 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Run], Html]]] = (
     ("front", "Accuracy against latency", front_section),
     ("progress", "Progress", progress_section),
     ("predictions", "Predicted against measured", prediction_section),
+    ("choice", "Final choice", choice_section),
     ("measurements", "Measurement quality", measurement_section),
     ("candidates", "Candidates", candidate_section),
     ("failures", "Failures", failure_section),

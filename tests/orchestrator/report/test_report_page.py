@@ -84,6 +84,7 @@ def test_the_page_has_every_section_and_figure(page: Page) -> None:
         "Accuracy against latency",
         "Progress",
         "Predicted against measured",
+        "Final choice",
         "Measurement quality",
         "Candidates",
         "Failures",
@@ -114,7 +115,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
     anchors = [target[1:] for target in page.loads if target.startswith("#")]
     assert set(anchors) <= set(page.ids)
-    assert len(anchors) == 8
+    assert len(anchors) == 9
 
 
 def test_hover_tells_everything_of_a_point(page: Page) -> None:
