@@ -88,7 +88,8 @@ def summary(status: CollectStatus) -> str:
     """Where the collection is, in one line."""
     done = status.measured + status.failed
     share = f" ({100 * done / status.planned:.1f} %)" if status.planned else ""
-    left = "" if status.left_s is None or not status.missing else f", {duration(status.left_s)} left"
+    running = status.state == "running" and status.missing
+    left = f", {duration(status.left_s)} left" if running and status.left_s is not None else ""
     failed = f", {status.failed} failed" if status.failed else ""
     return f"{done:,} of {status.planned:,} results{share}{failed}{left}"
 
@@ -122,15 +123,15 @@ def table(status: CollectStatus) -> Table:
             f"{tally.failed:,}",
             f"{tally.missing:,}",
             "-" if tally.interval_s is None else f"{tally.interval_s:.1f} s",
-            _left(tally),
+            _left(tally, status),
         )
     return rows
 
 
-def _left(tally: Tally) -> str:
+def _left(tally: Tally, status: CollectStatus) -> str:
     if not tally.missing:
         return "done"
-    return "-" if tally.left_s is None else duration(tally.left_s)
+    return "-" if tally.left_s is None or status.state != "running" else duration(tally.left_s)
 
 
 def print_status(run: Path, status: CollectStatus) -> None:
