@@ -130,7 +130,7 @@ def _findings(run: Run, rows: Sequence[ChoiceRow]) -> list[str]:
         if row.predicted is not None and row.again is not None
     )
     if predicted:
-        found.append(f"Of {len(predicted)} predictions of them, {inside} hold the latency in their 95 % interval.")
+        found.append(f"{inside} of {len(predicted)} predictions of them hold that latency in their 95 % interval.")
     return found
 
 
