@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 from device_agent.device import Artifact
 from orchestrator.collect.config import CollectConfig, FolderModels
@@ -23,7 +24,6 @@ from profiling.records import Failure
 from profiling.tflite import emit
 from profiling.weights import random_weights
 
-_KEPT = 8  # compiled models: the settings of one model follow one another
 _COMPARED = 2  # inputs on which outputs are compared
 _UNSEEN = 1  # seed of inputs that int8 was not calibrated with
 
@@ -52,6 +52,8 @@ class Compiler:
             else:
                 self._spaces[index] = source.space.make(), source.space.network_options()
         self._kept: OrderedDict[tuple[int, str], Artifact | Failure] = OrderedDict()
+        # All settings of a model follow one another on a device: one model for each is enough.
+        self._most = len(config.device_names) * len(config.settings.precision)
 
     def artifact(self, model: CollectModel, precision: str) -> Artifact | Failure:
         """What devices run, or why it cannot be had: that is the model's failure on every device."""
@@ -59,7 +61,7 @@ class Compiler:
         if key not in self._kept:
             with self._alone():
                 self._kept[key] = self._made(model, precision)
-            if len(self._kept) > _KEPT:
+            if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
@@ -114,23 +116,28 @@ def _converted(original: bytes, precision: str) -> tuple[bytes, float | None]:
     return data, output_error(original, data)
 
 
-def output_error(exact: bytes, rounded: bytes) -> float:
+def output_error(exact: bytes, rounded: bytes) -> float | None:
     """Root mean square of the difference of two models' outputs, relative to that of the first one's.
 
     They are compared on inputs that int8 was not calibrated with. Random weights make deep residual networks amplify
     the rounding, of float16 too: how large is too large, only trained weights can tell.
 
+    Returns:
+        None for models that do not have one image as input and one output.
+
     Raises:
         PrecisionError: The converted model does not run on this machine.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
+    interpreter = Interpreter(model_content=exact, num_threads=1)
+    sources, targets = interpreter.get_input_details(), interpreter.get_output_details()
+    shape = tuple(int(size) for size in sources[0]["shape"])
+    if len(sources) != 1 or len(targets) != 1 or len(shape) != 4 or sources[0]["dtype"] != np.float32:
+        return None
+    images = noise(shape, _UNSEEN)[:_COMPARED]
     try:
-        shape = tuple(int(size) for size in Interpreter(model_content=exact).get_input_details()[0]["shape"])
-        images = noise(cast("tuple[int, int, int, int]", shape), _UNSEEN)[:_COMPARED]
-        pairs = zip(outputs(exact, images), outputs(rounded, images), strict=True)
-        differences, values = zip(*((np.square(a - b).sum(), np.square(a).sum()) for a, b in pairs), strict=True)
-    except (RuntimeError, ValueError) as error:
+        pairs = list(zip(outputs(exact, images), outputs(rounded, images), strict=True))
+    except RuntimeError as error:
         raise PrecisionError(f"the converted model does not run: {error}", "use float32 for it") from error
-    scale = float(np.sum(values))
-    return float(np.sqrt(np.sum(differences) / scale)) if scale > 0 else float(np.sqrt(np.sum(differences)))
+    difference = sum(float(np.square(a - b).sum()) for a, b in pairs)
+    scale = sum(float(np.square(a).sum()) for a, _ in pairs)
+    return math.sqrt(difference / scale) if scale > 0 else math.sqrt(difference)

@@ -87,11 +87,12 @@ class Lane:
         Returns:
             Whether it rests from now on.
         """
-        del self.in_flight[job.id]
+        _, phone = self.in_flight.pop(job.id)
         self._attempts[job.id] += 1
         self._put_off = True
         self._failures += 1
-        if self.reason or (failure.code != GONE and self._failures < PATIENCE):
+        gone = failure.code == GONE and not phone  # where one phone was wanted, only that one is gone
+        if self.reason or (not gone and self._failures < PATIENCE):
             return False
         self.reason, self._rests_until_s = failure.detail, now_s + self._rest_s
         return True

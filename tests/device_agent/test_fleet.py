@@ -255,6 +255,15 @@ def test_a_missed_deadline_is_tried_once_more_elsewhere(bench: Bench, start: Sta
     assert (slow.runs, other.runs) == (1, 1)
 
 
+def test_a_phone_that_missed_a_deadline_is_opened_anew(bench: Bench, start: StartFleet) -> None:
+    """If it has stopped answering, that shows then, and no further model is blamed for it."""
+    phone = BenchPhone("A", failing(CommandTimeout("too slow")))
+    fleet = start()
+    bench.plug(phone)
+    measured(fleet.submit(job()).result(LONG_S))
+    assert phone.opened_times == 2
+
+
 def test_a_crash_is_the_model_s_only_if_it_happens_again(bench: Bench, start: StartFleet) -> None:
     crash = ModelCrashed("segfault")
     phones = [BenchPhone("A", always(crash)), BenchPhone("B", always(crash))]

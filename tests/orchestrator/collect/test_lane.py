@@ -119,3 +119,17 @@ def test_replicates_wait_for_another_phone(store: CollectStore) -> None:
     assert numbers(lane, A, B) == [1, 3]
     assert {digest for _, digest in lane.in_flight.values()} == {"b"}
     assert lane.shelved == []
+
+
+def test_a_phone_that_is_gone_leaves_its_replicates_and_the_other_phones_work(store: CollectStore) -> None:
+    lane = plan(store, 3, replicates=2)
+    assert numbers(lane, A, B) == [0, 1, 2, 3]
+    lost = [job for job, digest in lane.in_flight.values() if digest == "b"]
+    for job in lost:
+        assert not lane.failed(job, GONE, 0.0)
+    assert lane.reason == ""
+    assert len(numbers(lane, A)) == 0  # A's window is full
+    for job, _ in list(lane.in_flight.values()):
+        finish(lane, store, job.id)
+    assert numbers(lane, A) == [4]
+    assert [job.id for job in lane.shelved] == [5]
