@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +48,7 @@ def wrong_cells(cells: Cells, now_s: float) -> Iterator[Wrong]:
     if cells["schema_version"] != SCHEMA_VERSION:
         yield "schema_version", f"is {cells['schema_version']}, this program reads {SCHEMA_VERSION}"
         return
-    for check in (_texts, _numbers, _outcome, _interval, _blocks, _agreement):
+    for check in (_texts, _json, _numbers, _outcome, _interval, _blocks, _agreement):
         yield from check(cells)
     at = cells["measured_at_unix_s"]
     if at is not None and math.isfinite(at) and at > now_s:
@@ -66,6 +67,21 @@ def _texts(cells: Cells) -> Iterator[Wrong]:
         if value is not None and re.fullmatch(f"[0-9a-f]{{{digits}}}", value) is None:
             secret = " (a serial must not be in a set)" if column == "serial_hash" else f": {value!r}"
             yield column, f"is no hash of {digits} hexadecimal digits{secret}"
+
+
+def _json(cells: Cells) -> Iterator[Wrong]:
+    blocks = enumerate(cells["blocks"] or ())
+    texts = {
+        "network_options_json": cells["network_options_json"],
+        "device_properties_json": cells["device_properties_json"],
+        **{f"blocks[{n}].conditions_json": block["conditions_json"] for n, block in blocks if block is not None},
+    }
+    for column, text in texts.items():
+        try:
+            if text is not None and not isinstance(json.loads(text), dict):
+                yield column, "is no JSON object"
+        except ValueError:
+            yield column, "is no JSON"
 
 
 def _numbers(cells: Cells) -> Iterator[Wrong]:
@@ -108,6 +124,8 @@ def _interval(cells: Cells) -> Iterator[Wrong]:
 
 
 def _blocks(cells: Cells) -> Iterator[Wrong]:
+    if cells["blocks"] is None:
+        yield "blocks", "is missing; a row without blocks has an empty list"
     for number, block in enumerate(cells["blocks"] or ()):
         at = f"blocks[{number}]"
         if block is None:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from profiling.dataset.checks import wrong_cells
 from profiling.dataset.errors import DatasetError
 from profiling.dataset.manifest import DataFile, Manifest, Source, is_dataset, read_manifest
 from profiling.dataset.quality import QualityCollector
 from profiling.dataset.row import DatasetRow
-from profiling.dataset.schema import SCHEMA, from_batch, to_batch
+from profiling.dataset.schema import SCHEMA, row_of, to_batch
 from profiling.dataset.staging import replaced_folder
 
 DATA = "data"
@@ -156,11 +159,15 @@ class Dataset:
         """Every row, a few at a time.
 
         Raises:
-            DatasetError: A file is missing, damaged, or has other columns.
+            DatasetError: A file is missing, damaged, or has other columns; or a row is wrong.
         """
+        now_s = time.time()
         for file in self.manifest.files:
-            for batch in batches(self.folder / file.path):
-                yield from from_batch(batch)
+            path = self.folder / file.path
+            for number, cells in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches(path))):
+                for column, problem in wrong_cells(cells, now_s):
+                    raise DatasetError(f"{path}, row {number}, {column}: {problem}", "see: nag dataset validate DIR")
+                yield row_of(cells)
 
 
 def batches(path: Path) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -101,11 +101,6 @@ _LIST_COLUMNS = frozenset(field.name for field in SCHEMA if pa.types.is_list(fie
 def to_batch(rows: Iterable[DatasetRow]) -> Any:
     """A record batch of the schema."""
     return pa.RecordBatch.from_pylist([_cells(row) for row in rows], schema=SCHEMA)
-
-
-def from_batch(batch: Any) -> Iterator[DatasetRow]:
-    """The rows of a record batch that has the schema."""
-    return (row_of(cells) for cells in batch.to_pylist())
 
 
 def row_of(cells: Mapping[str, Any]) -> DatasetRow:

@@ -77,6 +77,13 @@ def test_a_damaged_set_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "one"]
 
 
+def test_a_wrong_row_is_named(tmp_path: Path) -> None:
+    write_set(tmp_path / "one", [row(0), row(1, latency_ms=90.0)])
+    with pytest.raises(DatasetError, match=r"part-00000\.parquet, row 1, ci_high_ms: is .*, below latency_ms \(90\)"):
+        merge(tmp_path / "all", [tmp_path / "one"])
+    assert not (tmp_path / "all").exists()
+
+
 def test_a_set_is_not_merged_into_itself(tmp_path: Path) -> None:
     write_set(tmp_path / "one", [row(0)])
     with pytest.raises(DatasetError, match="is one of the sets to merge"):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 
 from profiling.dataset.row import KEY_COLUMNS, DatasetRow
-from profiling.dataset.schema import COLUMNS, SCHEMA, SCHEMA_VERSION, from_batch, to_batch
+from profiling.dataset.schema import COLUMNS, SCHEMA, SCHEMA_VERSION, row_of, to_batch
 from profiling.records import Measurement
 from profiling.statistics import estimate
 from tests.profiling.dataset.rows import CRASH, PLAN, any_row, phone, row, subject
@@ -24,7 +24,7 @@ def test_parquet_gives_back_any_row(any_: DatasetRow) -> None:
     pq.write_table(pa.Table.from_batches([to_batch([any_, any_])]), sink)
     table = pq.read_table(pa.BufferReader(sink.getvalue()))
     assert table.schema == SCHEMA
-    assert [back for batch in table.to_batches() for back in from_batch(batch)] == [any_, any_]
+    assert [row_of(cells) for cells in table.to_pylist()] == [any_, any_]
 
 
 def test_columns_are_the_fields_in_their_order_and_explained() -> None:

@@ -12,13 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
 
+from profiling.dataset.checks import wrong_cells
 from profiling.dataset.errors import DatasetError
 from profiling.dataset.files import sha256_of
 from profiling.dataset.manifest import read_manifest
+from profiling.dataset.quality import QualityCollector
 from profiling.dataset.row import DatasetRow
+from profiling.dataset.schema import to_batch
 from profiling.dataset.validate import Report, Validator
-from tests.profiling.dataset.rows import CRASH, SOURCE, phone, row, write_set
+from tests.profiling.dataset.rows import CRASH, SOURCE, any_row, phone, row, write_set
 
 FILE = "data/device_key=pixel-7/part-00000.parquet"
 
@@ -81,6 +85,9 @@ def test_a_right_set(folder: Path) -> None:
         ("device", None, "is missing"),
         ("device", "Pixel 8", "in the file of 'Pixel 7'"),
         ("source_id", "elsewhere", "no source of dataset.json"),
+        ("network_options_json", "{cells: 5}", "is no JSON"),
+        ("device_properties_json", "[]", "is no JSON object"),
+        ("blocks", None, "is missing"),
         ("measured_at_unix_s", 4e12, "in the future"),
         ("schema_version", 2, "is 2, this program reads 1"),
     ],
@@ -103,11 +110,20 @@ def test_a_wrong_cell(folder: Path, column: str, value: Any, says: str) -> None:
         ({"runs_count": 0}, "runs_count"),
         ({"min_ms": 50.0}, "min_ms"),
         ({"temp_c": 310.0}, "temp_c"),
+        ({"conditions_json": "{"}, "conditions_json"),
     ],
 )
 def test_a_wrong_block(folder: Path, change: dict[str, Any], column: str) -> None:
     edited(folder, lambda cells: cells[2]["blocks"][4].update(change))  # the rejected one, which no estimate is made of
     assert found(folder) == [("error", FILE, 2, f"blocks[4].{column}")]
+
+
+@given(any_row)
+@settings(max_examples=100, deadline=None)
+def test_no_row_is_too_strange_to_be_judged(any_: DatasetRow) -> None:
+    (cells,) = to_batch([any_]).to_pylist()
+    if not list(wrong_cells(cells, now_s=2e9)):
+        QualityCollector().see(any_)
 
 
 def test_an_estimate_out_of_rejected_blocks_only(folder: Path) -> None:
