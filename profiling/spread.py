@@ -139,23 +139,25 @@ def location(values: Array, sds: Array, prior_sd: float = math.inf) -> tuple[flo
         Location and error. Where no value agrees with any other: what was believed, or else their median and range.
     """
     there = ~np.isnan(values)
-    values, precisions = values[there], sds[there] ** -2.0
+    values, sds = values[there], sds[there]
     if not values.size:
         return 0.0, prior_sd
-    belief = prior_sd**-2.0
-    centre = float(np.median(values)) if not belief else float(np.median(np.append(values, 0.0)))
-    roots = np.sqrt(precisions)
+    believes = math.isfinite(prior_sd)
+    # The belief is one more value, which many may overrule as they would any other.
+    points = np.append(values, 0.0) if believes else values
+    spreads = np.append(sds, prior_sd) if believes else sds
+    centre = float(np.median(points))
     for _ in range(_ITERATIONS):
-        distance = np.maximum(np.abs(values - centre) * roots, 1e-12)
-        weights = precisions * np.minimum(1.0, _HUBER / distance)
-        before, centre = centre, float(weights @ values / (weights.sum() + belief))
+        distance = np.maximum(np.abs(points - centre) / spreads, 1e-12)
+        weights = np.minimum(1.0, _HUBER / distance) / spreads**2
+        before, centre = centre, float(weights @ points / weights.sum())
         if abs(centre - before) < _EXACT:
             break
     for _ in range(_ITERATIONS):
-        weights = precisions * np.clip(1 - ((values - centre) * roots / _BIWEIGHT) ** 2, 0.0, 1.0) ** 2
+        weights = np.clip(1 - ((values - centre) / sds / _BIWEIGHT) ** 2, 0.0, 1.0) ** 2 / sds**2
         total = float(weights.sum())
         if not total > 0:
-            return (0.0, prior_sd) if belief else (float(np.median(values)), float(np.ptp(values)))
+            return (0.0, prior_sd) if believes else (float(np.median(values)), float(np.ptp(values)))
         before, centre = centre, float(weights @ values / total)
         if abs(centre - before) < _EXACT:
             break

@@ -104,7 +104,8 @@ def judge(
             effects |= {(*at, model): effect for model, effect in each.comparison.own.items()}
     judged = verdicts(effects, policy)
     phones = [_phone(each, judged, models, others, policy) for each in found]
-    return (*phones, *_missing(found, baselines))
+    everything = [*phones, *_missing(found, baselines)]
+    return tuple(sorted(everything, key=lambda phone: (phone.device.name, phone.setting)))
 
 
 def _compare(place: Place, own: Sequence[Latency], baselines: Sequence[RunLatencies], policy: Policy) -> PlaceNight:

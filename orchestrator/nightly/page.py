@@ -47,7 +47,7 @@ _ORDER: tuple[Status, ...] = ("broken", "slower", "failed", "missing", "unclear"
 
 def render(night: NightResult) -> str:
     """The page."""
-    sections = [_summary(night), *(_phone(phone, night.margin) for phone in night.phones)]
+    sections = [_summary(night), *(_phone(phone, night.margin) for phone in _worst_first(night))]
     if night.campaigns:
         sections.append(_campaigns(night.campaigns))
     moment = readable.moment(night.ended_at)
@@ -99,6 +99,13 @@ def _header(night: NightResult) -> Html:
     return tag("header", tag("div", join(parts), class_="top"))
 
 
+def _worst_first(night: NightResult) -> list[PhoneResult]:
+    return sorted(
+        night.phones,
+        key=lambda phone: (-_count(phone, ALARMS), phone.status not in ALARMS, -_count(phone, INCOMPLETE)),
+    )
+
+
 def _sorted_counts(night: NightResult) -> Iterator[tuple[str, int]]:
     for status in _ORDER:
         if night.counts[status]:
@@ -115,25 +122,29 @@ def _summary(night: NightResult) -> Html:
     parts += [tag("p", note, class_="notice") for note in night.notes]
     rows: list[list[Content]] = [
         [
-            tag("b", phone.device.name),
-            phone.setting,
+            Cell(tag("b", phone.device.name), phone.device.name, "short"),
+            Cell(phone.setting, phone.setting, "short"),
             _status_cell(phone.status),
+            number_cell(str(bad), bad, "bad") if (bad := _count(phone, ALARMS)) else number_cell("0", 0),
+            number_cell(str(gone), gone, "warn") if (gone := _count(phone, INCOMPLETE)) else number_cell("0", 0),
             _picture(phone.shift, phone.status, night.margin) if phone.shift else "",
             number_cell(f"{phone.shift.ratio - 1:+.1%}", phone.shift.ratio) if phone.shift else "",
             number_cell(f"{phone.detectable - 1:.1%}", phone.detectable) if phone.detectable else "",
-            phone.device.runtime or readable.NONE,
-            phone.device.epoch or readable.NONE,
         ]
-        for phone in night.phones
+        for phone in _worst_first(night)
     ]
-    headings = ["phone", "setting", "as a whole", "ratio, 95 %", "change", "slow-down it can find", "runtime", "build"]
+    headings = [
+        "phone", "setting", "as a whole", "models slower or broken", "missing", "ratio of all models, 95 %", "change",
+        "slow-down of a model it can find",
+    ]  # fmt: skip
     if rows:
         parts.append(table(headings, rows))
     return tag("section", join(parts), id="summary")
 
 
 def _phone(phone: PhoneResult, margin: float) -> Html:
-    parts = [tag("h2", f"{phone.device.name}, {phone.setting}")]
+    system = " · ".join(text for text in (phone.device.model, phone.device.runtime, phone.device.epoch) if text)
+    parts = [tag("h2", f"{phone.device.name}, {phone.setting}"), tag("p", system, class_="soft")]
     for change in phone.other_system:
         text = (
             f"Another system than the baseline's: {change.what} was {change.before or 'unknown'}, is "
@@ -149,7 +160,10 @@ def _phone(phone: PhoneResult, margin: float) -> Html:
     rows = [_row(model, margin) for model in ordered]
     headings = ["status", "model", "own ratio, 95 %", "change", "interval", "baseline (ms)", "tonight (ms)", "remarks"]
     if rows:
-        parts.append(table(headings, rows, sortable=True))
+        models = table(headings, rows, sortable=True)
+        calm = not _count(phone, (*ALARMS, *INCOMPLETE))
+        summary = tag("summary", f"{len(rows)} models, the most slowed down first")
+        parts.append(tag("details", join([summary, models])) if calm else models)
     others = [change for change in phone.changes if not change.system]
     if others:
         listed: list[list[Content]] = [[change.what, change.before, change.now] for change in others]
@@ -200,7 +214,7 @@ def _campaigns(campaigns: tuple[CampaignResult, ...]) -> Html:
 
 
 def _status_cell(status: Status) -> Cell:
-    words = {"same": "no difference", "new": "measured"}.get(status, status)
+    words = {"same": "no difference", "unclear": "no sure difference", "new": "measured"}.get(status, status)
     return Cell(words, _ORDER.index(status), f"short {_CLASSES.get(status, '')}".strip())
 
 
@@ -222,6 +236,10 @@ def _picture(effect: Effect, status: Status, margin: float) -> Html:
 def _place(log_ratio: float) -> float:
     """Where a log ratio stands in the picture; beyond its ends: at them."""
     return (min(max(log_ratio / _SCALE, -1.0), 1.0) + 1) / 2 * (_WIDTH - 8) + 4
+
+
+def _count(phone: PhoneResult, statuses: tuple[Status, ...]) -> int:
+    return sum(model.status in statuses for model in phone.models)
 
 
 def _log_ratio(model: ModelResult) -> float:

@@ -77,8 +77,8 @@ class PhoneResult:
         setting: How models ran.
         status: Of what all its models share; `new` without a baseline.
         shift: The change that its models share.
-        detectable: The smallest slow-down of one model that would have been found with a probability of 95 %, after
-            measuring again; None without a baseline.
+        detectable: The smallest slow-down of a model (the median one) that is found with a probability of 95 %, from
+            so many measurements; measuring suspects again finds smaller ones. None without a baseline.
         changes: What else changed since the baseline: build, runtime, conditions.
         models: All of them.
         measured_again: Whether the phone as a whole looked slower at first.
