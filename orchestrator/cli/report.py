@@ -28,7 +28,7 @@ def export(
         typer.Option(
             "--dataset",
             metavar="DIR",
-            help="Every latency as a Parquet data set with its card, to: a new or empty folder, or an earlier set.",
+            help="Every latency as a Parquet data set with its card, to: a new or empty folder, or an earlier set of it.",
         ),
     ] = None,
     candidates: Annotated[
@@ -48,7 +48,9 @@ def export(
 
     if (out is None) == (dataset is None) or (dataset is not None and candidates):
         given = "--candidate with --dataset" if candidates else "both" if out else "neither"
-        raise ConfigError("nag export", [Problem("--out, --dataset", given, "one of them; --candidate goes with --out")])
+        raise ConfigError(
+            "nag export", [Problem("--out, --dataset", given, "one of them; --candidate goes with --out")]
+        )
     if dataset is not None:
         from orchestrator.cli.dataset import export_set
 

@@ -32,7 +32,7 @@ def export_dataset(
 
     Args:
         run: The folder of a campaign or of a collection; something may be working in it.
-        out: New, empty, or an earlier set, which is replaced.
+        out: New, empty, or an earlier set of this run, which is replaced.
         name: Of the set; the run's by default.
         license: As the hub spells it, e.g. `cc-by-4.0`.
         progress: Told the number of rows so far, now and then.
@@ -47,9 +47,10 @@ def export_dataset(
         StoreError: The store is damaged.
     """
     with _rows(run) as rows:
+        source = rows.source
         try:
-            with writing(out, name=name or rows.source.name, license=license) as writer:
-                writer.add_source(rows.source)
+            with writing(out, name=name or source.name, license=license, replaces=source.id) as writer:
+                writer.add_source(source)
                 for number, row in enumerate(rows, start=1):
                     writer.add(row)
                     if number % _TOLD == 0:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from profiling.dataset.checks import wrong_cells
 from profiling.dataset.errors import DatasetError
-from profiling.dataset.manifest import DataFile, Manifest, Source, is_dataset, read_manifest
+from profiling.dataset.manifest import DataFile, Manifest, Source, read_manifest
 from profiling.dataset.quality import QualityCollector
 from profiling.dataset.row import DatasetRow
 from profiling.dataset.schema import SCHEMA, row_of, to_batch
@@ -116,18 +116,19 @@ class DatasetWriter:
 
 
 @contextmanager
-def writing(out: Path, *, name: str, license: str = "unknown") -> Iterator[DatasetWriter]:
+def writing(out: Path, *, name: str, license: str = "unknown", replaces: str = "") -> Iterator[DatasetWriter]:
     """A writer of a set that appears in `out` at the end, whole, or not at all when something is raised.
 
     Args:
-        out: New, empty, or an earlier set, which is replaced.
+        out: New or empty; or an earlier set of the source that may be replaced.
         name: Of the set.
         license: As the hub spells it, e.g. `cc-by-4.0`.
+        replaces: Id of that source; a set that has any other is never replaced.
 
     Raises:
         DatasetError: `out` cannot be written or holds something else; or there is not one row.
     """
-    with replaced_folder(out, is_dataset) as folder:
+    with replaced_folder(out, lambda folder: _sources(folder) == {replaces}) as folder:
         writer = DatasetWriter(folder, name, license)
         try:
             yield writer
@@ -136,6 +137,14 @@ def writing(out: Path, *, name: str, license: str = "unknown") -> Iterator[Datas
             writer.close()
         if not writer.manifest.rows:
             raise DatasetError("there is not one result yet, so there is no data set", "let the run go on first")
+
+
+def _sources(folder: Path) -> set[str]:
+    """Ids of the sources of the set in a folder; none where it holds no set."""
+    try:
+        return {source.id for source in read_manifest(folder).sources}
+    except DatasetError:
+        return set()
 
 
 @dataclass(frozen=True)

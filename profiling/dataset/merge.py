@@ -36,18 +36,16 @@ def merge(out: Path, folders: Sequence[Path], *, name: str = "", license: str = 
     the newest export of a run first.
 
     Args:
-        out: New, empty, or an earlier set that is not among `folders`.
+        out: New or empty.
         folders: The sets, at least one.
         name: Of the new set; their names by default.
         license: As the hub spells it; by default that of all sets.
 
     Raises:
         DatasetError: One of them is no set, is damaged or of another version; their licences differ and none is given;
-            `out` is one of them or cannot be written.
+            `out` is not empty or cannot be written.
     """
     sets = [Dataset.open(folder) for folder in folders]
-    if out.resolve() in {folder.resolve() for folder in folders}:
-        raise DatasetError(f"{out} is one of the sets to merge", "choose another folder for the merged set")
     merger = _Merger(sets)
     chosen_name = name or " + ".join(dict.fromkeys(each.manifest.name for each in sets))
     with writing(out, name=chosen_name, license=license or _common_license(sets)) as writer:

@@ -55,7 +55,7 @@ def _require_replaceable(out: Path, is_earlier: Callable[[Path], bool]) -> None:
     if not out.is_dir():
         raise DatasetError(f"{out} is a file", "choose a folder")
     if any(out.iterdir()) and not is_earlier(out):
-        raise DatasetError(f"{out} is not empty and holds no data set", "choose a new or empty folder")
+        raise DatasetError(f"{out} is not empty, and holds no earlier version of this", "choose a new or empty folder")
 
 
 def _recover(out: Path, aside: Path) -> None:

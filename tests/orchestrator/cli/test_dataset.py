@@ -107,10 +107,12 @@ def test_merge(nag: Nag, tmp_path: Path) -> None:
     done = nag("dataset", "merge", "all", "one", "two", "--name", "both")
     assert done.code == 0
     assert done.stdout == "3 rows of 1 device in all\n1 rows left out: they were there already\n"
-    as_json = nag("dataset", "merge", "all", "one", "two", "--json")
+    as_json = nag("dataset", "merge", "again", "one", "two", "--json")
     assert {key: value for key, value in json.loads(as_json.stdout).items() if key != "manifest"} == {
         "rows": 3,
         "repeated": 1,
         "superseded": 0,
     }
-    assert nag("dataset", "merge", "one", "one", "two").code == 2
+    refused = nag("dataset", "merge", "one", "two")
+    assert refused.code == 2
+    assert "one is not empty" in refused.stderr

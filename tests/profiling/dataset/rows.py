@@ -77,8 +77,8 @@ def row(number: int, device: DeviceInfo | None = None, *, failure: Failure | Non
 
 
 def write_set(folder: Path, rows: Iterable[DatasetRow], *, sources: Sequence[Source] = (SOURCE,)) -> Manifest:
-    """A set of these rows."""
-    with writing(folder, name="pixels", license="cc-by-4.0") as writer:
+    """A set of these rows, in place of an earlier one."""
+    with writing(folder, name="pixels", license="cc-by-4.0", replaces=sources[0].id) as writer:
         for source in sources:
             writer.add_source(source)
         for each in rows:

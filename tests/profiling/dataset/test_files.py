@@ -26,7 +26,7 @@ import os, sys
 from pathlib import Path
 from profiling.dataset.files import writing
 from tests.profiling.dataset.rows import SOURCE, row
-with writing(Path(sys.argv[1]), name="killed") as writer:
+with writing(Path(sys.argv[1]), name="killed", replaces=SOURCE.id) as writer:
     writer.add_source(SOURCE)
     for number in range(600):
         writer.add(row(number % 5))
@@ -55,7 +55,7 @@ def test_a_killed_export_leaves_the_old_set_and_the_next_one_clears_up(tmp_path:
 def test_an_old_set_that_was_moved_aside_is_put_back(tmp_path: Path) -> None:
     write_set(tmp_path / "set", [row(0)])
     os.replace(tmp_path / "set", tmp_path / ".set.old")  # killed between two renames
-    with pytest.raises(RuntimeError), writing(tmp_path / "set", name="next"):
+    with pytest.raises(RuntimeError), writing(tmp_path / "set", name="next", replaces=SOURCE.id):
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert Dataset.open(tmp_path / "set").manifest.rows == 1
@@ -79,11 +79,12 @@ def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_a_set_is_replaced(tmp_path: Path) -> None:
+def test_only_a_set_of_the_same_source_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
-    for name, says in (("mine", "holds no data set"), ("file", "is a file")):
+    write_set(tmp_path / "other", [row(0)], sources=[replace(SOURCE, id="0dd1ab"), SOURCE])
+    for name, says in (("mine", "is not empty"), ("file", "is a file"), ("other", "is not empty")):
         with pytest.raises(DatasetError, match=says):
             write_set(tmp_path / name, [row(0)])
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"

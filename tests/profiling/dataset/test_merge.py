@@ -84,7 +84,9 @@ def test_a_wrong_row_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "all").exists()
 
 
-def test_a_set_is_not_merged_into_itself(tmp_path: Path) -> None:
-    write_set(tmp_path / "one", [row(0)])
-    with pytest.raises(DatasetError, match="is one of the sets to merge"):
-        merge(tmp_path / "one", [tmp_path / "one"])
+def test_a_forgotten_folder_for_the_merged_set_costs_nothing(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        write_set(tmp_path / name, [row(0)])
+    with pytest.raises(DatasetError, match="one is not empty"):
+        merge(tmp_path / "one", [tmp_path / "two", tmp_path / "three"])
+    assert Dataset.open(tmp_path / "one").manifest.name == "pixels"
