@@ -41,8 +41,8 @@ class PassesConfig(_Section):
     """How often all models are measured."""
 
     night: int = Field(2, ge=1, le=50, description="passes over all models")
-    baseline: int = Field(4, ge=1, le=50, description="the same in a night without a baseline, which becomes one")
-    again: int = Field(4, ge=1, le=50, description="passes over what looks slower, before anyone is told")
+    baseline: int = Field(5, ge=1, le=50, description="the same in a night without a baseline, which becomes one")
+    again: int = Field(5, ge=1, le=50, description="passes over what looks slower, before anyone is told")
     controls: int = Field(5, ge=1, le=50, description="other models measured along with those")
 
 
