@@ -24,6 +24,7 @@ INTERRUPTED = 130
 _HOW = ("chosen", "random")
 _POOL = 400  # architectures that references are chosen from
 _EXAMPLES = 5  # predictions that are shown
+_TESTABLE = 5  # measurements that can be predicted from one another; of fewer, each says too much
 
 
 def adapt(
@@ -222,18 +223,16 @@ def _on_device(
         "predictions": _examples(space, file),
         "prior": {"devices": list(prior.devices), "left_out": []},
     }
-    if len(slots) > 2:
+    asked = ("spearman", "kendall", "within_5_percent", "within_10_percent", "coverage_90")
+    if len(slots) >= _TESTABLE:
         inputs = relaxed(slots, width(space))
         others = leave_one_out(prior, structures_of(space), inputs, measured.values, measured.variances)
         quality = assess(others, measured.values)
-        values |= {
-            "spearman": round(quality.spearman, 4),
-            "kendall": round(quality.kendall, 4),
-            "within_5_percent": round(quality.within_5_percent, 4),
-            "within_10_percent": round(quality.within_10_percent, 4),
-            "coverage_90": round(quality.coverage_90, 4),
-            "evaluated": f"each of the {len(slots)} from the others",
-        }
+        values |= {name: round(getattr(quality, name), 4) for name in asked}
+        values["evaluated"] = f"each of the {len(slots)} from the others"
+    else:
+        values |= dict.fromkeys(asked)
+        values["evaluated"] = f"nothing: {len(slots)} measurements are too few to predict each from the others"
     values["seconds"] = round(time.perf_counter() - started, 3)
     return values, file
 
@@ -272,7 +271,9 @@ def _print(values: dict[str, Any]) -> None:
     print(f"{values['space']} on {values['device']}, from {len(values['measured'])} measurements:")
     for text, latency_ms in zip(values["measured"], values["measured_ms"], strict=True):
         print(f"  {latency_ms:10.4f} ms  {text}")
-    if "spearman" in values:
+    if values["spearman"] is None:
+        print(f"tested on {values['evaluated']}")
+    else:
         print(f"predictions of {values['evaluated']}{' other architectures' if values['prior']['left_out'] else ''}:")
         print(f"  rank correlation {values['spearman']:.3f} (Spearman), {values['kendall']:.3f} (Kendall)")
         print(f"  within 5 % {values['within_5_percent']:.1%}, within 10 % {values['within_10_percent']:.1%}")

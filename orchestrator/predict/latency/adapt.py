@@ -105,7 +105,11 @@ def _hypotheses(
         scale_ms=np.repeat(scales_ms, each),
         mean=np.repeat(means, each, axis=0),
         covariance=np.repeat(covariances, each, axis=0),
-        stray=np.tile(np.minimum(_STRAY_OF_BAND * shapes.bands, _MOST_STRAY) ** 2, count),
+        stray=np.maximum(
+            np.tile(np.minimum(_STRAY_OF_BAND * shapes.bands, _MOST_STRAY), count),
+            np.repeat([belief.stray for belief in believed], each),
+        )
+        ** 2,
         rounding=np.repeat(rounded / np.square(scales_ms), each),
         shares=np.tile(shapes.shares, (count, 1)),
         offsets=np.tile(shapes.offsets, (count, 1)),

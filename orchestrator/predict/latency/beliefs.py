@@ -13,6 +13,8 @@ from orchestrator.space.base import FloatArray
 SCALE_SD = 0.3  # relative sd of all prices together; the measurements' median sets where it is centred
 
 _ROOMS = ((0.1, 0.4), (0.25, 0.3), (0.6, 0.3))  # how far each price may stray from those of known devices; how likely
+_UNLIKE = 0.1  # probability that no sum of prices explains the device well
+_UNLIKE_ROOM, _UNLIKE_STRAY = 0.6, 0.12  # of each price then, and relative sd of what prices leave unexplained
 _ALIKE = 0.5  # probability that the device is much like one of the known ones
 _ALIKE_ROOM = 0.1  # how far each price may then stray from that one's
 _LEAST_ROOM = 0.01  # of the median latency: even a price that no known device charges may be this high
@@ -27,12 +29,14 @@ class Belief:
         structure: What it pays for.
         share: How likely this is, before anything is measured.
         mean, covariance: (`K`,) and (`K`, `K`) of the prices, in units of a common scale.
+    stray: Relative sd of what is no sum of prices, but common to similar architectures.
     """
 
     structure: int
     share: float
     mean: FloatArray
     covariance: FloatArray
+    stray: float = 0.0
 
 
 def beliefs(prior: LatencyPrior, structures: Structures, *, scale_sd: float = SCALE_SD) -> tuple[Belief, ...]:
@@ -44,10 +48,11 @@ def beliefs(prior: LatencyPrior, structures: Structures, *, scale_sd: float = SC
     alike = _ALIKE if len(prior.devices) <= _MANY else 0.0
     mean = prior.mean
     scale = scale_sd**2 * np.outer(mean, mean)
+    ways = [(room, (1 - _UNLIKE) * likely, 0.0) for room, likely in _ROOMS] + [(_UNLIKE_ROOM, _UNLIKE, _UNLIKE_STRAY)]
     found = [
-        Belief(structure, (1 - alike) * share * likely, mean, _covariance(prior, room) + scale)
+        Belief(structure, (1 - alike) * share * likely, mean, _covariance(prior, room) + scale, stray)
         for structure, share in enumerate(structures.shares)
-        for room, likely in _ROOMS
+        for room, likely, stray in ways
     ]
     if alike:
         for structure, says, prices in zip(prior.structures, prior.says, prior.prices, strict=True):

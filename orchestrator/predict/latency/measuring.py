@@ -32,12 +32,12 @@ def measure_architectures(
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Measurement, ...] | None:
-    """Measure (`N`, `S`) architectures.
+    """Measure (`N`, `S`) architectures and nothing else: the first of them also shows whether the device drifts.
 
     Args:
         device: Runs artifacts; it is closed at the end.
         space: Whose architectures they are.
-        slots: No two compile to the same artifact.
+        slots: At least one; no two compile to the same artifact.
         options: Of the networks.
         plan: How each is measured; blocks of different architectures alternate.
         journal: Where every block is kept; blocks that are there already count.
@@ -60,8 +60,9 @@ def measure_architectures(
         backend = LocalBackend([device])
         try:
             with Journal(journal) as kept:
-                ledger = Ledger(kept, _scope(info, space, options, plan))
-                passes = Passes(backend, info, plan, ledger, seed=seed, progress=progress, stop=stop)
+                first = items[0].artifact()
+                ledger = Ledger(kept, f"{_scope(info, space, options, plan)}, drift seen on {first.sha256[:12]}")
+                passes = Passes(backend, info, plan, ledger, seed=seed, progress=progress, stop=stop, reference=first)
                 if not passes.run(items):
                     return None
                 found = passes.measurements(items)
