@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
 
-from profiling.statistics import PRIOR_SD_LOG, student_t_cdf
+from profiling.statistics import PRIOR_SD_LOG, student_t_cdf, student_t_quantile
 
 Verdict = Literal["starting", "good", "shifted", "recalibrated"]
 
 _EXTREME = 1e-15  # beyond this tail probability normal scores are only "very large"
+_MANY = 100  # degrees of freedom from which on a series gives Student's quantiles to 1e-5
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,21 @@ class ControlChart:
         """Standard deviation of what was learned from: how well this device reproduces a measurement."""
         return math.sqrt(self.squares / (self.count - 1)) if self.count > 2 else None
 
+    @property
+    def limits_log(self) -> tuple[float, float] | None:
+        """Log latencies between which the next value is no sudden shift; None before the first one.
+
+        A lasting shift is found within them, too: by the weighted mean.
+        """
+        if not self.count:
+            return None
+        sd, degrees = self._spread()
+        reach = max(
+            _t_of_score(self.policy.shewhart, degrees) * sd * math.sqrt((self.count + 1) / self.count),
+            self.policy.smallest_shift_log,
+        )
+        return self.mean - reach, self.mean + reach
+
     def observe(self, log_latency: float) -> tuple[ControlChart, Reading]:
         """Judge the next value, and learn from it if it is good.
 
@@ -118,11 +134,15 @@ class ControlChart:
 
     def _score(self, value: float) -> float:
         """Normal score of a value, given those before it."""
-        prior = self.policy.prior_degrees
-        degrees = prior + self.count - 1
-        sd = math.sqrt((prior * self.policy.prior_sd_log**2 + self.squares) / degrees)
+        sd, degrees = self._spread()
         t = math.sqrt(self.count / (self.count + 1)) * (value - self.mean) / sd
         return NormalDist().inv_cdf(min(max(student_t_cdf(t, degrees), _EXTREME), 1 - _EXTREME))
+
+    def _spread(self) -> tuple[float, int]:
+        """Standard deviation of single values, joined with the prior one, and its degrees of freedom."""
+        prior = self.policy.prior_degrees
+        degrees = prior + self.count - 1
+        return math.sqrt((prior * self.policy.prior_sd_log**2 + self.squares) / degrees), degrees
 
     def _learned(self, value: float) -> ControlChart:
         """Welford's update of mean and squares."""
@@ -142,3 +162,15 @@ class ControlChart:
         for alarm in alarms:
             fresh = fresh._learned(alarm)
         return fresh, replace(reading, verdict="recalibrated")
+
+
+def _t_of_score(score: float, degrees: int) -> float:
+    """The t statistic that has a normal score, which is positive.
+
+    Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.5, for many degrees of freedom.
+    """
+    if degrees < _MANY:
+        return student_t_quantile(NormalDist().cdf(score), degrees)
+    first, second = (score**3 + score) / 4, (5 * score**5 + 16 * score**3 + 3 * score) / 96
+    third = (3 * score**7 + 19 * score**5 + 17 * score**3 - 15 * score) / 384
+    return score + first / degrees + second / degrees**2 + third / degrees**3

@@ -88,3 +88,30 @@ def test_the_first_value_only_starts() -> None:
     chart, reading = ControlChart().observe(LEVEL)
     assert reading == Reading("starting", 0.0, 0.0)
     assert chart.sd_log is None
+
+
+@pytest.mark.parametrize("learned", [1, 2, 12, 300])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_limits_are_where_sudden_shifts_begin(learned: int, side: int) -> None:
+    policy = ChartPolicy(ewma=99.0, smallest_shift_log=1e-4)  # only Shewhart's rule
+    rng = np.random.default_rng(3)
+    chart = ControlChart(policy)
+    assert chart.limits_log is None
+    for value in LEVEL + SD_LOG * rng.standard_normal(learned):
+        before = chart
+        chart, reading = chart.observe(float(value))
+        if reading.verdict == "shifted":  # a false alarm: not learned from
+            assert before.limits_log == chart.limits_log
+    limits = chart.limits_log
+    assert limits is not None
+    edge = limits[side == 1]
+    inside, outside = edge - side * 1e-4 * SD_LOG, edge + side * 1e-4 * SD_LOG
+    assert chart.observe(inside)[1].verdict == "good"
+    assert chart.observe(outside)[1].verdict == "shifted"
+
+
+def test_limits_are_never_narrower_than_what_does_not_matter() -> None:
+    chart = ControlChart(ChartPolicy(prior_sd_log=1e-4, smallest_shift_log=0.01))
+    for _ in range(50):
+        chart, _ = chart.observe(LEVEL)
+    assert chart.limits_log == pytest.approx((LEVEL - 0.01, LEVEL + 0.01))
