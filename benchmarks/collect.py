@@ -1,16 +1,22 @@
 """Does a collection stay as fast as it begins? Costs at 1,000, 10,000 and 100,000 results, as ratios to the first.
 
     python benchmarks/collect.py [--results 100000] [--seed 0]
+    python benchmarks/collect.py --fleet 4000
 
 One collection of four devices is filled by the real collector, whose devices answer at once with measurements of five
 blocks; the disk is not waited for while it fills, since waiting would hide what the program itself costs. Printed are
 medians of the last 500 results before each mark (hand-out, commit and bookkeeping together), of reading the status
 from another connection, of reading the first 500 results back, and of a journal's record among as many entries.
+
+With `--fleet N`, N architectures are looked up in four tables through everything that a collection on phones goes
+through: fleet, journal, store, and the disk. Printed is the mean time of a result in each tenth of the run, as ratios
+to the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import statistics
 import tempfile
@@ -27,7 +33,7 @@ from device_agent.backend import MeasurementJob, MeasurementResult, OnBlock
 from device_agent.gate import HostGate
 from device_agent.journal import Journal
 from device_agent.lease import Lease
-from orchestrator.collect.collector import Collector
+from orchestrator.collect.collector import Collector, collect
 from orchestrator.collect.config import CollectConfig, parse_collection
 from orchestrator.collect.events import Arrived, Event
 from orchestrator.collect.plan import all_settings, make_jobs
@@ -35,6 +41,7 @@ from orchestrator.collect.records import CollectModel
 from orchestrator.collect.status import status_of
 from orchestrator.collect.store import STORE, CollectStore
 from orchestrator.rig import Rig
+from orchestrator.space.nasbench201 import NASBench201
 from profiling.records import Block, DeviceInfo, Measurement
 
 DEVICES = tuple(f"phone{number}" for number in range(4))
@@ -122,12 +129,48 @@ def journal_ms(folder: Path, entries: int, rng: np.random.Generator) -> float:
         return median_ms(lambda: journal.record(str(next(numbers)), measurement(info, rng), lease), _WINDOW)
 
 
+def through_the_fleet(folder: Path, architectures: int, seed: int) -> None:
+    """Print how the time of a result changes in a collection on tables."""
+    rng = np.random.default_rng(seed)
+    texts = [architecture.text for architecture in map(NASBench201().at, range(architectures))]
+    rows = "".join(f"{text},{value:.4f}\n" for text, value in zip(texts, rng.uniform(1, 9, len(texts)), strict=True))
+    (folder / "table.csv").write_text(f"arch,phone\n{rows}")
+    config = parse_collection(
+        {
+            "name": "fleet",
+            "seed": seed,
+            "models": {"kind": "file", "space": {"kind": "nasbench201"}, "path": str(folder / "table.csv")},
+            "devices": [
+                {"kind": "table", "path": str(folder / "table.csv"), "column": "phone", "name": name}
+                for name in DEVICES
+            ],
+        },
+        source="benchmark",
+    )
+    times: list[float] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Arrived):
+            times.append(time.perf_counter())
+
+    collect(config, folder / "run", listen)
+    tenths = [float(part.mean()) for part in np.array_split(np.diff(times), 10)]
+    print(f"{len(times):,} results; milliseconds for each in the first tenth: {1e3 * tenths[0]:.1f}")
+    print("ratios of the tenths to it: " + " ".join(f"{tenth / tenths[0]:.2f}" for tenth in tenths))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fleet", type=int, metavar="N", help="instead, N architectures through a whole fleet")
     arguments = parser.parse_args()
+    if arguments.fleet:
+        with tempfile.TemporaryDirectory() as name:
+            os.environ["DEVICENAG_HOME"] = name  # leases of this run only
+            through_the_fleet(Path(name), arguments.fleet, arguments.seed)
+        return
     marks = [mark for mark in (1_000, 10_000, 100_000) if mark <= arguments.results]
     rows: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
