@@ -205,6 +205,20 @@ def verdicts(effects: Mapping[Key, Effect], policy: Policy) -> dict[Key, Verdict
     return {key: _verdict(effect, key in discovered, policy.margin) for key, effect in effects.items()}
 
 
+def confirmed(effects: Mapping[Key, Effect], again: Mapping[Key, Effect], policy: Policy) -> dict[Key, Verdict]:
+    """The same, where nothing is called slower that was not measured again, and looked slower again.
+
+    Args:
+        effects: With all measurements of the night.
+        again: With those alone that were made because something looked slower (`is_suspect`).
+        policy: When a difference is an alarm.
+    """
+    return {
+        key: "unclear" if verdict == "slower" and not (key in again and is_suspect(again[key], policy)) else verdict
+        for key, verdict in verdicts(effects, policy).items()
+    }
+
+
 def discoveries(p_values: Mapping[Key, float], rate: float) -> set[Key]:
     """Benjamini and Hochberg's procedure: those that are found at this false discovery rate."""
     ordered = sorted(p_values, key=lambda key: p_values[key])

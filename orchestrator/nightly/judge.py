@@ -21,7 +21,7 @@ from orchestrator.compare.pairs import ModelPair, Place, pair_models, pair_place
 from orchestrator.compare.result import sessions_of
 from orchestrator.nightly.night import AGAIN, PASSES
 from orchestrator.nightly.result import ModelResult, PhoneResult, Status
-from profiling.compare import DeviceComparison, Effect, Policy, Verdict, compare_sessions, is_suspect, verdicts
+from profiling.compare import DeviceComparison, Effect, Policy, Verdict, compare_sessions, confirmed, is_suspect
 from profiling.records import Failure, Measurement
 from profiling.spread import Session
 
@@ -97,12 +97,11 @@ def judge(
         policy: When a difference is an alarm.
     """
     effects: dict[Key, Effect] = {}
+    again: dict[Key, Effect] = {}
     for each in found:
-        if each.comparison is not None:
-            at = each.place.phone, each.place.setting
-            effects[*at, SHIFT] = each.comparison.shift
-            effects |= {(*at, model): effect for model, effect in each.comparison.own.items()}
-    judged = verdicts(effects, policy)
+        effects |= _effects(each, each.comparison)
+        again |= _effects(each, each.fresh)
+    judged = confirmed(effects, again, policy)
     phones = [_phone(each, judged, models, others, policy) for each in found]
     everything = [*phones, *_missing(found, baselines)]
     return tuple(sorted(everything, key=lambda phone: (phone.device.name, phone.setting)))
@@ -147,27 +146,23 @@ def _phone(
     others: Sequence[Latency],
     policy: Policy,
 ) -> PhoneResult:
-    at, comparison, fresh = (each.place.phone, each.place.setting), each.comparison, each.fresh
-    results = tuple(_model(each, model, judged.get((*at, model)), others, policy) for model in models)
+    at, comparison = (each.place.phone, each.place.setting), each.comparison
+    results = tuple(_model(each, model, judged.get((*at, model)), others) for model in models)
     if comparison is None:
         return PhoneResult(each.place.device, each.place.setting, "new", results)
-    again = fresh is not None and set(fresh.own) == set(comparison.own)
-    confirmed = fresh is not None and again and is_suspect(fresh.shift, policy)
     return PhoneResult(
         each.place.device,
         each.place.setting,
-        _status(judged[*at, SHIFT], confirmed),
+        judged[*at, SHIFT],
         results,
         comparison.shift,
         statistics.median(effect.detectable(policy.margin) for effect in comparison.own.values()),
         each.changes,
-        again,
+        each.fresh is not None,
     )
 
 
-def _model(
-    each: PlaceNight, model: str, verdict: Verdict | None, others: Sequence[Latency], policy: Policy
-) -> ModelResult:
+def _model(each: PlaceNight, model: str, verdict: Verdict | None, others: Sequence[Latency]) -> ModelResult:
     mine = [latency for latency in each.latencies if latency.model == model]
     measured = [latency for latency in mine if _used(latency)]
     pair = (each.pairs or {}).get(model)
@@ -186,14 +181,12 @@ def _model(
     )
     if own is None or verdict is None or each.comparison is None:
         return result
-    again = each.fresh.own.get(model) if each.fresh is not None else None
-    confirmed = again is not None and is_suspect(again, policy)
     return replace(
         result,
-        status=_status(verdict, confirmed),
+        status=verdict,
         own=own,
         total=each.comparison.total[model],
-        measured_again=again is not None,
+        measured_again=each.fresh is not None and model in each.fresh.own,
     )
 
 
@@ -230,9 +223,12 @@ def _missing(found: Sequence[PlaceNight], baselines: Sequence[RunLatencies]) -> 
     return list(results.values())
 
 
-def _status(verdict: Verdict, confirmed: bool) -> Status:
-    """Nothing is an alarm that was not measured again and looked slower again."""
-    return "unclear" if verdict == "slower" and not confirmed else verdict
+def _effects(each: PlaceNight, comparison: DeviceComparison | None) -> dict[Key, Effect]:
+    """Everything that is judged of a phone."""
+    if comparison is None:
+        return {}
+    at = each.place.phone, each.place.setting
+    return {(*at, SHIFT): comparison.shift, **{(*at, model): effect for model, effect in comparison.own.items()}}
 
 
 def _used(latency: Latency) -> bool:

@@ -33,7 +33,7 @@ class ModelResult:
         now_ms, before_ms: Latencies; None where there is none.
         own: Its change beyond what the phone's models share; what the status is about.
         total: Its whole change.
-        measured_again: Whether it looked slower at first.
+        measured_again: Whether it was measured again, as a suspect or as a control.
         rebuilt: Whether the baseline ran other bytes.
         failure: Why there is no latency.
         suspect: Why a drift of the phone may have touched it.
@@ -81,7 +81,7 @@ class PhoneResult:
             so many measurements; measuring suspects again finds smaller ones. None without a baseline.
         changes: What else changed since the baseline: build, runtime, conditions.
         models: All of them.
-        measured_again: Whether the phone as a whole looked slower at first.
+        measured_again: Whether something on it looked slower at first, and was measured again.
     """
 
     device: DeviceInfo
