@@ -28,7 +28,7 @@ def export(
         typer.Option(
             "--dataset",
             metavar="DIR",
-            help="Every latency as a Parquet data set with its card, to: a new or empty folder, or an earlier set of it.",
+            help="Every latency as a Parquet data set with its card, to: a new or empty folder, or its earlier set.",
         ),
     ] = None,
     candidates: Annotated[
