@@ -13,6 +13,7 @@ from device_agent.device import Artifact
 from orchestrator.campaign.config import ACCURACY, Config, latency_metric
 from orchestrator.campaign.events import AccuracyDone, BlockDone, LatencyDone, Listener
 from orchestrator.campaign.folder import RunFolder
+from orchestrator.campaign.jobs import job_name
 from orchestrator.campaign.state import Candidate, read_state
 from orchestrator.errors import DevicesMissing, ObjectiveFailed
 from orchestrator.objective.base import AccuracyJob, AccuracyResult, Objective
@@ -29,8 +30,6 @@ from profiling.tflite import emit
 from profiling.weights import Weights, load_weights, random_weights
 
 Result = AccuracyResult | Measurement | Failure
-
-_CONTINUED = "/continued"
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Evaluator:
         """Get and commit every missing result of these candidates.
 
         Raises:
-            DevicesMissing: Devices or their links failed for good; every other result is committed, and the next run
-                goes on with what is missing.
+            DevicesMissing: Devices or their links failed for good; every other result is committed, of loose
+                measurements every block, and the next run goes on with what is missing.
             StoreError: A result could not be committed; those committed before stay.
         """
         plan = self._config.measure.plan()
@@ -197,8 +196,7 @@ class Evaluator:
 
         earlier = self._folder.store.blocks(task.candidate, task.device, task.purpose)
         job = MeasurementJob(
-            # A job that goes on is another one: the fleet's journal knows the result of the first.
-            job_id=f"{task.candidate}/{task.device}/{task.purpose}{_CONTINUED if goes_on else ''}",
+            job_id=job_name(task.candidate, task.device, task.purpose, continued=goes_on),
             artifact=artifact,
             plan=plan,
             device=task.device,
@@ -230,7 +228,7 @@ class Evaluator:
 
         Args:
             tasks: What runs.
-            loose: Where measurements go that may have to go on; their blocks are kept already.
+            loose: Where measurements go that may have to go on; their blocks are committed already.
         """
         undone: list[tuple[_Task, Failure]] = []
         for future in as_completed(tasks):
@@ -243,8 +241,6 @@ class Evaluator:
             else:
                 self._commit(task, result)
         if undone:
-            for task, measurement in (loose or {}).items():
-                self._commit(task, measurement)
             task, failure = undone[0]
             raise DevicesMissing(
                 f"{len(undone)} measurements could not be made; the first, on {task.device}: {failure.detail}",

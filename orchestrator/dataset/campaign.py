@@ -12,6 +12,7 @@ from pathlib import Path
 from device_agent.journal import Journal, JournalError
 from device_agent.ticket import MEASURED_ON
 from orchestrator.campaign.config import Config
+from orchestrator.campaign.jobs import begun_as, job_name
 from orchestrator.campaign.state import read_config
 from orchestrator.dataset.public import in_common, publisher
 from orchestrator.errors import RunFolderError
@@ -87,7 +88,7 @@ class CampaignRows:
             result,
             at=outcome.at,
             blocks=blocks,
-            drift_suspect=f"{candidate}/{device}/{purpose}" in self._suspects,
+            drift_suspect=job_name(candidate, device, purpose) in self._suspects,
         )
 
     def _subject(self, candidate: CandidateRow, network: NetworkRow | None, purpose: Purpose) -> Subject:
@@ -124,7 +125,7 @@ def _suspects(journal: Path) -> frozenset[str]:
         return frozenset()
     try:
         with Journal(journal) as opened:
-            return frozenset(opened.suspects())
+            return frozenset(map(begun_as, opened.suspects()))
     except JournalError as error:
         raise RunFolderError(error.message, error.hint) from error
 

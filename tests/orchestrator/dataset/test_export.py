@@ -14,6 +14,7 @@ import yaml
 from device_agent.journal import Journal
 from device_agent.lease import LeaseBook
 from orchestrator.campaign.folder import STORE
+from orchestrator.campaign.jobs import job_name
 from orchestrator.collect.config import CollectConfig
 from orchestrator.collect.records import CollectArtifact, CollectJob, CollectModel, Setting
 from orchestrator.collect.store import STORE as COLLECT_STORE
@@ -121,7 +122,7 @@ def test_drift_is_flagged(tmp_path: Path) -> None:
     with LeaseBook(tmp_path / "leases") as book, Journal(run / "journal.sqlite") as journal:
         lease = book.acquire("host")
         journal.begin_session(lease)
-        journal.record("0/host/search", measured(1.0, phone()), lease)
+        journal.record(job_name(0, "host", "search", continued=True), measured(1.0, phone()), lease)
         journal.suspect_since_last_good(lease, "2 % slower")
     assert [row.drift_suspect for row in exported(run, tmp_path / "set")] == [True, False]
 
