@@ -19,7 +19,7 @@ from profiling.weights import random_weights
 
 REFERENCE = "reference"
 
-# Resolution and filters of the reference models, from small to large: 1 to 90 million multiply-adds.
+# Resolution and filters of the reference models, 1 to 60 million multiply-adds.
 _REFERENCES = ((64, 16), (128, 32), (224, 32), (192, 64), (96, 48))
 
 
