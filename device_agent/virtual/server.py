@@ -31,6 +31,7 @@ class PrivateAdbServer:
         self._home = home
         self.port = port or _free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -53,6 +54,7 @@ class PrivateAdbServer:
                 [adb_binary(), "-P", str(self.port), "server", "nodaemon"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=inherited | own, start_new_session=True,
             )  # fmt: skip
+        self._guard = _ends_with_us(self._process.pid)
         client, deadline = AdbClient(port=self.port), Deadline(START_TIMEOUT_S)
         while True:
             try:
@@ -68,12 +70,14 @@ class PrivateAdbServer:
 
     def kill(self) -> None:
         """Kill it, as a crash would; `start` starts another one on the same port."""
+        self._dismiss()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def stop(self) -> None:
         """End it; idempotent."""
+        self._dismiss()
         if self._process is not None:
             self._process.terminate()
             try:
@@ -81,12 +85,27 @@ class PrivateAdbServer:
             except subprocess.TimeoutExpired:
                 self.kill()
 
+    def _dismiss(self) -> None:
+        """End the guard, before the process number that it has may be another's."""
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
+
     def _wait(self, timeout_s: float) -> None:
         if self._process is not None:
             try:
                 self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 return
+
+
+def _ends_with_us(pid: int) -> subprocess.Popen[bytes]:
+    """A guard that ends a process when this program is gone, however it went: then its input ends."""
+    return subprocess.Popen(
+        ["sh", "-c", 'read -r _; kill "$1"', "sh", str(pid)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
 
 
 def _free_port() -> int:

@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -360,6 +362,24 @@ class TestServer:
         before = lab.server.pid
         assert lab.client.ensure_server(binary="/nonexistent") == 41
         assert lab.server.pid == before
+
+    def test_it_ends_with_the_program_that_started_it_however_that_ends(self, tmp_path: Path) -> None:
+        script = (
+            "import os, sys; from pathlib import Path; from device_agent.virtual.server import PrivateAdbServer\n"
+            "server = PrivateAdbServer(Path(sys.argv[1])); server.start(); print(server.port, flush=True)\n"
+            "os.kill(os.getpid(), 9)"
+        )
+        ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
+        assert ended.returncode == -9
+
+        def gone() -> bool:
+            try:
+                AdbClient(port=int(ended.stdout)).server_version()
+            except AdbServerLost:
+                return True
+            return False
+
+        until(gone)
 
     def test_no_server_and_none_can_be_started(self, tmp_path: Path) -> None:
         server = PrivateAdbServer(tmp_path)  # never started: nobody listens on its port
