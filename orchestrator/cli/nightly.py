@@ -110,7 +110,7 @@ def _print(result: NightResult, files: dict[str, Path]) -> None:
             Text(change_text(phone.shift).split(",")[0] if phone.shift else phone.status),
             str(len(phone.models)),
             str(sum(model.status in ALARMS for model in phone.models)),
-            str(sum(model.status in INCOMPLETE for model in phone.models)),
+            str(sum(model.status in INCOMPLETE for model in phone.models) + phone.passes_missed),
             f"{phone.detectable - 1:.1%}" if phone.detectable else "",
         )
     console.print(table)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -86,6 +87,7 @@ def judge(
     models: Sequence[str],
     others: Sequence[Latency],
     policy: Policy,
+    passes: int,
 ) -> tuple[PhoneResult, ...]:
     """What the night says of every phone, those that were not there included.
 
@@ -95,6 +97,7 @@ def judge(
         models: Names of all models of the night.
         others: Every result of the night: failures do not say on which of several phones they happened.
         policy: When a difference is an alarm.
+        passes: How often all models were to be measured.
     """
     effects: dict[Key, Effect] = {}
     again: dict[Key, Effect] = {}
@@ -102,7 +105,9 @@ def judge(
         effects |= _effects(each, each.comparison)
         again |= _effects(each, each.fresh)
     judged = confirmed(effects, again, policy)
-    phones = [_phone(each, judged, models, others, policy) for each in found]
+    phones = [
+        replace(_phone(each, judged, models, others, policy), passes_missed=_missed(each, passes)) for each in found
+    ]
     everything = [*phones, *_missing(found, baselines)]
     return tuple(sorted(everything, key=lambda phone: (phone.device.name, phone.setting)))
 
@@ -229,6 +234,12 @@ def _effects(each: PlaceNight, comparison: DeviceComparison | None) -> dict[Key,
         return {}
     at = each.place.phone, each.place.setting
     return {(*at, SHIFT): comparison.shift, **{(*at, model): effect for model, effect in comparison.own.items()}}
+
+
+def _missed(each: PlaceNight, passes: int) -> int:
+    """Of the models that were measured at all."""
+    full = [latency for latency in each.latencies if latency.session.startswith(PASSES) and _used(latency)]
+    return sum(passes - number for number in Counter(latency.model for latency in full).values())
 
 
 def _used(latency: Latency) -> bool:

@@ -53,6 +53,8 @@ def _properties(phone: PhoneResult) -> Iterator[tuple[str, str]]:
     yield "runtime", phone.device.runtime
     if phone.detectable is not None:
         yield "detectable slow-down", f"{phone.detectable - 1:.1%}"
+    if phone.passes_missed:
+        yield "missing measurements", str(phone.passes_missed)
     for change in phone.other_system:
         yield f"other {change.what} than the baseline's", f"{change.before} -> {change.now}"
 

@@ -77,7 +77,7 @@ def verdict_text(night: NightResult) -> str:
     """The night in a few words."""
     counts = night.counts
     regressions = sum(counts[status] for status in ALARMS)
-    absent = sum(counts[status] for status in INCOMPLETE)
+    absent = sum(counts[status] for status in INCOMPLETE) + sum(phone.passes_missed for phone in night.phones)
     if regressions:
         return f"{regressions} regression{'s' if regressions > 1 else ''}"
     if absent:
@@ -153,7 +153,10 @@ def _phone(phone: PhoneResult, margin: float) -> Html:
         parts.append(tag("p", text, class_="notice"))
     if phone.status == "missing":
         parts.append(tag("p", "The phone was in the baseline, and was not there tonight.", class_="notice"))
-    elif phone.shift is not None:
+    if phone.passes_missed:
+        text = f"{phone.passes_missed} measurements are missing: the phone did not take part in every pass."
+        parts.append(tag("p", text, class_="notice"))
+    if phone.shift is not None:
         text = f"What all its models share: {change_text(phone.shift)}. Each model's own change is beyond that."
         parts.append(tag("p", text))
     ordered = sorted(phone.models, key=lambda model: (_ORDER.index(model.status), -_log_ratio(model), model.model))

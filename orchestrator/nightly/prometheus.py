@@ -46,6 +46,7 @@ def prometheus_text(night: NightResult) -> str:
         "phone_alarm": _Metric("phone_alarm", "1 if all models of a phone are surely slower than in the baseline."),
         "phone_missing": _Metric("phone_missing", "1 if a phone of the baseline was not there."),
         "phone_other_system": _Metric("phone_other_system", "1 if the baseline is of another build or runtime."),
+        "passes_missed": _Metric("passes_missed", "Measurements that were made in some passes, and not in all."),
         "detectable_ratio": _Metric("detectable_ratio", "Slow-down of a model that is found with probability 0.95."),
     }
     for phone in night.phones:
@@ -79,6 +80,7 @@ def _add_phone(metrics: Mapping[str, _Metric], phone: PhoneResult, labels: dict[
     add("phone_missing", phone.status == "missing")
     add("phone_alarm", phone.status in ALARMS)
     add("phone_other_system", bool(phone.other_system))
+    add("passes_missed", phone.passes_missed)
     add_effect("phone_ratio", phone.shift)
     if phone.detectable is not None:
         add("detectable_ratio", phone.detectable)

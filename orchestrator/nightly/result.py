@@ -82,6 +82,7 @@ class PhoneResult:
         changes: What else changed since the baseline: build, runtime, conditions.
         models: All of them.
         measured_again: Whether something on it looked slower at first, and was measured again.
+        passes_missed: Measurements of models that were made in some passes, and not in all.
     """
 
     device: DeviceInfo
@@ -92,6 +93,7 @@ class PhoneResult:
     detectable: float | None = None
     changes: tuple[Change, ...] = ()
     measured_again: bool = False
+    passes_missed: int = 0
 
     @property
     def other_system(self) -> tuple[Change, ...]:
@@ -109,6 +111,7 @@ class PhoneResult:
             "other_system": bool(self.other_system),
             "changes": [change.to_json() for change in self.changes],
             "measured_again": self.measured_again,
+            "passes_missed": self.passes_missed,
             "models": [model.to_json() for model in self.models],
         }
 
@@ -181,7 +184,8 @@ class NightResult:
         counts = self.counts
         if any(counts[status] for status in ALARMS):
             return REGRESSION
-        return PARTIAL if any(counts[status] for status in INCOMPLETE) else 0
+        incomplete = any(counts[status] for status in INCOMPLETE) or any(phone.passes_missed for phone in self.phones)
+        return PARTIAL if incomplete else 0
 
     @property
     def alarms(self) -> tuple[str, ...]:

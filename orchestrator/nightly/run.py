@@ -99,7 +99,7 @@ class _Night:
         measured = read_latencies(self._folder)
         found = compare_places(measured, self._earlier, self._policy)
         names = list(self._night.models.values())
-        phones = judge(found, self._earlier, names, measured.latencies, self._policy)
+        phones = judge(found, self._earlier, names, measured.latencies, self._policy, count)
         return NightResult(
             name=self._config.name,
             run=str(self._folder),

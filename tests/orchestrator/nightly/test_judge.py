@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from orchestrator.compare.latencies import read_latencies
 from orchestrator.nightly.judge import SHIFT, compare_places, judge, suspects
+from orchestrator.nightly.night import read_night
 from orchestrator.nightly.result import PhoneResult
 from profiling.compare import Policy
 from profiling.records import Failure
@@ -19,7 +21,8 @@ POLICY = Policy()
 
 def judged(folder: Path, *baselines: Path, models: tuple[str, ...] = tuple(LEVELS_MS)) -> tuple[PhoneResult, ...]:
     run, earlier = read_latencies(folder), [read_latencies(path) for path in baselines]
-    return judge(compare_places(run, earlier, POLICY), earlier, models, run.latencies, POLICY)
+    passes = len(read_night(folder).full_passes)
+    return judge(compare_places(run, earlier, POLICY), earlier, models, run.latencies, POLICY, passes)
 
 
 def statuses(phone: PhoneResult) -> dict[str, str]:
@@ -112,3 +115,12 @@ def test_a_collection_can_be_the_baseline_and_several_nights_can(tmp_path: Path)
     (phone,) = judged(night(tmp_path / "tonight", seed=2), collected, first)
     assert phone.shift is not None
     assert "new" not in statuses(phone).values()
+
+
+def test_a_phone_that_missed_a_pass_is_partial(tmp_path: Path) -> None:
+    base = night(tmp_path / "base", seed=1)
+    tonight = night(tmp_path / "tonight", seed=2)
+    shutil.rmtree(tonight / "passes" / "2")
+    (phone,) = judged(tonight, base)
+    assert phone.passes_missed == len(LEVELS_MS)
+    assert "missing" not in statuses(phone).values()
