@@ -41,7 +41,7 @@ def collect(
 
     parsed = load_collection(config, overrides or [])
     folder = out or Path("runs") / parsed.name
-    with make_view(parsed, folder) as view, interruptible(folder), _log_to(folder / LOG):
+    with make_view(parsed.name, folder) as view, interruptible(folder), _log_to(folder / LOG):
         try:
             run(parsed, folder, view)
         except KeyboardInterrupt:

@@ -15,7 +15,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.collect.config import CollectConfig
 from orchestrator.collect.events import Arrived, Event, Planning, PutOff, Rested, Started, Woke
 from orchestrator.collect.status import CollectStatus, read_status
 from orchestrator.collect.store import STORE, CollectStore, Tally
@@ -46,10 +45,10 @@ class View(Protocol):
     ) -> None: ...
 
 
-def make_view(config: CollectConfig, folder: Path) -> View:
+def make_view(name: str, folder: Path) -> View:
     """A live view where standard error is a terminal, plain lines otherwise; both on standard error."""
     console = Console(stderr=True)
-    return LiveView(console, config, folder) if console.is_terminal else PlainView(console, config, folder)
+    return LiveView(console, name, folder) if console.is_terminal else PlainView(console, name, folder)
 
 
 def line(event: Event) -> str | None:
@@ -194,14 +193,14 @@ class _Watch:
 class PlainView:
     """A line for what is not as usual, and one about progress from time to time."""
 
-    def __init__(self, console: Console, config: CollectConfig, folder: Path) -> None:
+    def __init__(self, console: Console, name: str, folder: Path) -> None:
         """Args:
         console: Where to write.
-        config: The collection shown.
+        name: Of the collection shown.
         folder: Its run folder.
         """
         self._console = console
-        self._name = config.name
+        self._name = name
         self._watch = _Watch(folder)
         self._said_s = time.monotonic()
         self._alike: Counter[tuple[str, str]] = Counter()
@@ -241,13 +240,13 @@ class PlainView:
 class LiveView:
     """A row for every device, and the last results."""
 
-    def __init__(self, console: Console, config: CollectConfig, folder: Path) -> None:
+    def __init__(self, console: Console, name: str, folder: Path) -> None:
         """Args:
         console: A terminal.
-        config: The collection shown.
+        name: Of the collection shown.
         folder: Its run folder.
         """
-        self._title = Text.assemble((config.name, "bold"), f"  {folder}")
+        self._title = Text.assemble((name, "bold"), f"  {folder}")
         self._watch = _Watch(folder)
         self._recent: deque[str] = deque(maxlen=_LINES)
         self._live = Live(console=console, refresh_per_second=1, get_renderable=self._render, transient=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.collect.folder import read_config
 from orchestrator.collect.records import CollectModel
 from orchestrator.collect.store import CollectStore, Tally, store_path
 from orchestrator.folder_lock import is_busy
@@ -125,4 +124,5 @@ def read_status(run: Path, store: CollectStore) -> CollectStatus:
     elif ended is not None:
         state = "partial"
     reasons = {device: reason for device, reason in (ended or {}).items() if reason}
-    return CollectStatus(read_config(store).name, state, store.model_count, store.skipped(), tallies, reasons)
+    name = store.meta("config")["name"]  # without the machinery that checks configurations: it takes longer than this
+    return CollectStatus(name, state, store.model_count, store.skipped(), tallies, reasons)

@@ -21,7 +21,7 @@ from orchestrator.collect.events import Arrived, Event, PutOff, Rested, Woke
 from orchestrator.collect.folder import CollectFolder
 from orchestrator.collect.records import CollectedResult
 from orchestrator.collect.status import status_of
-from orchestrator.collect.store import CollectStore, store_path
+from orchestrator.collect.store import STORE, CollectStore, store_path
 from orchestrator.errors import NagError, RunFolderBusy, RunFolderError
 from orchestrator.rig import JOURNAL, Rig
 from profiling.database import StoreError
@@ -247,6 +247,16 @@ def test_marks_of_drift_that_were_not_taken_over_are(tmp_path: Path) -> None:
         assert journal.suspect_since_last_good(lease, "it was hot") == ("7.1",)
     collect(config, tmp_path / "run")
     assert [c.job.id for c in results(tmp_path / "run") if c.suspect == "it was hot"] == [7]
+
+
+def test_killed_before_it_had_planned_it_plans(tmp_path: Path) -> None:
+    config = table(tmp_path)
+    (tmp_path / "run").mkdir()
+    with CollectStore.create(tmp_path / "run" / STORE, {"config": config.model_dump(mode="json")}):
+        pass
+    assert status_of(tmp_path / "run").state == "interrupted"
+    collect(config, tmp_path / "run")
+    assert status_of(tmp_path / "run").measured == 30
 
 
 def test_a_folder_belongs_to_one_collection_and_one_process(tmp_path: Path) -> None:
