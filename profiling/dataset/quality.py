@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from profiling.dataset.row import KEY_COLUMNS, DatasetRow, digest
 from profiling.records import Record
@@ -141,7 +141,7 @@ class QualityCollector:
             median_half_width_ratio=float(np.median(widths)) if widths.size else None,
             latency_ms=tuple(np.quantile(latencies, (0, 0.5, 1)).tolist()) if latencies.size else (),
             phones=len(found.phones.keys() - {""}),
-            phone_spread=_spread(found),
+            phone_spread=phone_spread(tuple(found.phones), found.phone, found.cell, found.log_latency, found.error_log),
             drift_suspects=found.drift_suspects,
             blocks=found.blocks,
             rejected=_sorted(found.rejected),
@@ -153,18 +153,29 @@ def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _spread(found: _Gathered) -> PhoneSpread | None:
+def phone_spread(
+    phones: Sequence[str], phone: ArrayLike, cell: ArrayLike, log_latency: ArrayLike, error_log: ArrayLike
+) -> PhoneSpread | None:
     """Variance between phones beyond that of the measurements, over all models that several phones have measured.
 
     The moment estimator of DerSimonian and Laird ("Meta-analysis in clinical trials", 1986), each model a study in
     which the phones are the trials: its sums over models are taken before they are divided.
+
+    Args:
+        phones: Hashes of their serials, by number.
+        phone: (`N`,) which of them made each measurement.
+        cell: (`N`,) numbers that are equal for the same model in the same setting.
+        log_latency, error_log: (`N`,) estimates of log latency and their standard errors.
+
+    Returns:
+        None where nothing was measured on two phones.
     """
-    pairs = np.stack([np.asarray(found.cell), np.asarray(found.phone, dtype=np.int64)], axis=1)
+    pairs = np.stack([np.asarray(cell, dtype=np.int64), np.asarray(phone, dtype=np.int64)], axis=1)
     unique, place = np.unique(pairs, axis=0, return_inverse=True)
     place = place.ravel()
-    precision = np.maximum(np.asarray(found.error_log), _LEAST_ERROR_LOG) ** -2.0
+    precision = np.maximum(np.asarray(error_log), _LEAST_ERROR_LOG) ** -2.0
     weight = np.bincount(place, precision)
-    mean = np.bincount(place, precision * np.asarray(found.log_latency)) / np.maximum(weight, 1e-300)
+    mean = np.bincount(place, precision * np.asarray(log_latency)) / np.maximum(weight, 1e-300)
     _, start, counts = np.unique(unique[:, 0], return_index=True, return_counts=True)
     shared = counts > 1
     if not shared.any():
@@ -176,10 +187,10 @@ def _spread(found: _Gathered) -> PhoneSpread | None:
     scale = total - np.add.reduceat(weight**2, start) / total
     excess = heterogeneity[shared].sum() - (counts[shared] - 1).sum()
     kept = np.repeat(shared, counts)
-    phones = unique[:, 1]
+    numbers = unique[:, 1]
     offsets = {
         name: float(np.average(deviation[mine], weights=weight[mine]))
-        for name, index in sorted(found.phones.items())
-        if (mine := kept & (phones == index)).any()
+        for name, index in sorted(zip(phones, range(len(phones)), strict=True))
+        if (mine := kept & (numbers == index)).any()
     }
     return PhoneSpread(int(shared.sum()), float(np.sqrt(max(0.0, excess / scale[shared].sum()))), offsets)
