@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from device_agent.journal import Journal, JournalError
-from device_agent.ticket import MEASURED_ON
+from device_agent.ticket import MEASURED_ON, stamp
 from orchestrator.campaign.config import Config
 from orchestrator.campaign.jobs import begun_as, job_name
 from orchestrator.campaign.state import read_config
@@ -78,6 +78,8 @@ class CampaignRows:
         if isinstance(outcome.value, Measurement):
             result, info = outcome.value, outcome.value.device
             subject = replace(subject, artifact_sha256=result.artifact_sha256)
+            # A phone that went away may have left blocks of its own, which the estimate was not made from.
+            blocks = tuple(block for block in blocks if block.conditions.get(MEASURED_ON, stamp(info)) == stamp(info))
         else:
             assert outcome.failure is not None
             result, info = self._publisher.failure(outcome.failure), _blamed(common, blocks)
@@ -132,8 +134,8 @@ def _suspects(journal: Path) -> frozenset[str]:
 
 def _blamed(common: DeviceInfo, blocks: tuple[Block, ...]) -> DeviceInfo:
     """Whom a failure happened to: the phone of its last block, where there is one."""
-    stamp = str(blocks[-1].conditions.get(MEASURED_ON, "")) if blocks else ""
-    serial_hash, _, epoch = stamp.partition(" ")
+    measured_on = str(blocks[-1].conditions.get(MEASURED_ON, "")) if blocks else ""
+    serial_hash, _, epoch = measured_on.partition(" ")
     return replace(common, serial_hash=serial_hash, epoch=epoch) if epoch else common
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from device_agent.journal import Journal
 from device_agent.lease import LeaseBook
+from device_agent.ticket import MEASURED_ON, stamp
 from orchestrator.campaign.folder import STORE
 from orchestrator.campaign.jobs import job_name
 from orchestrator.collect.config import CollectConfig
@@ -24,6 +25,7 @@ from orchestrator.errors import DataError, ExportError, RunFolderError
 from orchestrator.space.nasbench201 import NASBench201
 from profiling.dataset.files import Dataset
 from profiling.dataset.row import DatasetRow
+from profiling.dataset.validate import Validator
 from profiling.records import DeviceInfo, Failure, Measurement
 from profiling.store import CampaignStore
 from tests.orchestrator.report.runs import CRASH, RunWriter, make_config, write_run
@@ -80,6 +82,22 @@ def test_equal_networks_share_their_blocks(tmp_path: Path) -> None:
     assert one.artifact_sha256 == other.artifact_sha256
     assert len(one.blocks) == 5
     assert one.blocks == other.blocks
+
+
+def test_blocks_of_a_phone_that_went_away_are_left_out(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path / "run", make_config())
+    (candidate,) = writer.propose(1)
+    lost, kept = phone(1), phone(2)
+    before, after = measured(3.0, lost), measured(2.0, kept)
+    for info, block in [(lost, before.blocks[0]), *((kept, block) for block in after.blocks)]:
+        index = block.index + (info is kept)
+        stamped = replace(block, index=index, conditions={**block.conditions, MEASURED_ON: stamp(info)})
+        writer.store.add_block(candidate, "host", stamped)
+    writer.store.add_measurement(candidate, "host", after)
+    writer.close()
+    (row,) = exported(tmp_path / "run", tmp_path / "set")
+    assert [block.index for block in row.blocks] == [1, 2, 3, 4, 5]
+    assert Validator(tmp_path / "set").run().counts["error"] == 0
 
 
 def test_no_serial_leaves_the_lab(tmp_path: Path) -> None:
