@@ -1,4 +1,4 @@
-"""WarmStart: what earlier campaigns measured on this campaign's devices, kept in its own store.
+"""WarmStart: what earlier runs measured on this campaign's devices, kept in its own store.
 
 Earlier measurements teach the surrogates. They are no candidates, count in no budget and stand on no front. A latency
 holds only for the system that it was measured on: after an update of the phone, or of the runtime, it is no datum any
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from device_agent.backend import MeasurementBackend
 from orchestrator.campaign.config import ACCURACY, Config, SpaceConfig, latency_metric
-from orchestrator.campaign.folder import RunFolder, store_path
-from orchestrator.campaign.state import CampaignState, read_config, read_state
+from orchestrator.campaign.earlier import EarlierRun, How, read_earlier
+from orchestrator.campaign.folder import RunFolder
 from orchestrator.errors import DataError, DevicesMissing, RunFolderError
 from orchestrator.optimize.observation import Observation, Observed
 from profiling.records import DeviceInfo, Measurement, Record
@@ -128,7 +128,7 @@ def begin(folder: RunFolder, config: Config, backend: MeasurementBackend, runs: 
         )
     if str(folder.path.resolve()) in asked:
         raise RunFolderError(f"{folder.path} cannot start from itself", "name an earlier run")
-    earlier = [_read(run) for run in runs]
+    earlier = [each for run in runs for each in read_earlier(run)]
     found = gathered(asked, earlier, config, _present(backend, config))
     if not (found.values or found.hints):
         raise DataError(
@@ -142,11 +142,6 @@ def begin(folder: RunFolder, config: Config, backend: MeasurementBackend, runs: 
 def read_warm_start(store: CampaignStore) -> WarmStart:
     """What a campaign began with, as its store says; empty where it began with nothing."""
     return WarmStart.from_json(store.meta(_META) or {})
-
-
-def _read(run: Path) -> CampaignState:
-    with CampaignStore.read(store_path(run)) as store:
-        return read_state(store, read_config(store))
 
 
 def _present(backend: MeasurementBackend, config: Config) -> Mapping[str, tuple[DeviceInfo, ...]]:
@@ -168,7 +163,7 @@ def _present(backend: MeasurementBackend, config: Config) -> Mapping[str, tuple[
 
 def gathered(
     runs: Sequence[str],
-    earlier: Sequence[CampaignState],
+    earlier: Sequence[EarlierRun],
     config: Config,
     present: Mapping[str, tuple[DeviceInfo, ...]],
 ) -> WarmStart:
@@ -176,13 +171,13 @@ def gathered(
     values: list[EarlierValue] = []
     hints: list[EarlierValue] = []
     verdicts: list[Verdict] = []
-    most = max(_MOST // len(runs), 1)
-    for run, state in zip(runs, earlier, strict=True):
-        if differing := _differing(state.config.space, config.space):
+    most = max(_MOST // len(earlier), 1)
+    for run in earlier:
+        if differing := _differing(run.space, config.space):
             reason = f"its networks are others (space.{differing[0]} differs)"
-            verdicts.append(Verdict(run, "", 0, reason=reason))
+            verdicts.append(Verdict(run.folder, "", 0, reason=reason))
             continue
-        for metric, part in _parts(state, config, present):
+        for metric, part in _parts(run, config, present):
             kept, hinted = _thinned(part.values, most), _thinned(part.hints, most)
             reasons = [f"{count} {why}" for why, count in Counter(part.reasons).items()]
             if len(kept) < len(part.values):
@@ -191,7 +186,7 @@ def gathered(
                 reasons = [_ANOTHER]
             values += kept
             hints += hinted
-            verdicts.append(Verdict(run, metric, len(kept), len(hinted), "; ".join(reasons)))
+            verdicts.append(Verdict(run.folder, metric, len(kept), len(hinted), "; ".join(reasons)))
     return WarmStart(tuple(runs), tuple(values), tuple(hints), tuple(verdicts))
 
 
@@ -205,36 +200,33 @@ class _Part:
 
 
 def _parts(
-    state: CampaignState, config: Config, present: Mapping[str, tuple[DeviceInfo, ...]]
+    run: EarlierRun, config: Config, present: Mapping[str, tuple[DeviceInfo, ...]]
 ) -> Iterator[tuple[str, _Part]]:
     """By metric of the campaign."""
-    accuracies = _Part()
-    for candidate in state.candidates:
-        if seen := candidate.metrics.get(ACCURACY):
-            if state.config.accuracy == config.accuracy:
-                accuracies.values.append(EarlierValue(candidate.row.slots, ACCURACY, seen.value, seen.variance))
+    if run.objective is not None:
+        accuracies = _Part()
+        for slots, seen in run.accuracies:
+            if run.objective == config.accuracy:
+                accuracies.values.append(EarlierValue(slots, ACCURACY, seen.value, seen.variance))
             else:
                 accuracies.reasons.append("found in another way (accuracy: differs)")
-    yield ACCURACY, accuracies
+        yield ACCURACY, accuracies
+    now = How.of(config)
     for name, infos in present.items():
         latencies = _Part()
-        for candidate in state.candidates:
-            for measurement in candidate.latencies.values():
-                standing, why = max(_standing(measurement, info, name) for info in infos)
-                otherwise = _measured_otherwise(state.config, config, infos[0])
-                if standing is _Standing.OTHER:
-                    continue
-                if otherwise:
-                    latencies.reasons.append(otherwise)
-                    continue
-                value = EarlierValue(
-                    candidate.row.slots,
-                    latency_metric(name),
-                    measurement.latency_ms,
-                    measurement.standard_error_log**2,
-                )
-                (latencies.values if standing is _Standing.SAME else latencies.hints).append(value)
-                latencies.reasons += [why] if why else []
+        looked_up = infos[0].kind in ("table", "lut")  # the same however it is asked for
+        for each in run.latencies:
+            standing, why = max(_standing(each.measurement, info, name) for info in infos)
+            if standing is _Standing.OTHER:
+                continue
+            if otherwise := each.doubt or ("" if looked_up else each.how.unlike(now)):
+                latencies.reasons.append(otherwise)
+                continue
+            measured = each.measurement
+            variance = measured.standard_error_log**2
+            value = EarlierValue(each.slots, latency_metric(name), measured.latency_ms, variance)
+            (latencies.values if standing is _Standing.SAME else latencies.hints).append(value)
+            latencies.reasons += [why] if why else []
         yield latency_metric(name), latencies
 
 
@@ -261,17 +253,6 @@ def _standing(measurement: Measurement, now: DeviceInfo, name: str) -> tuple[_St
     if then.serial_hash != now.serial_hash and name != now.model:
         return _Standing.KIN, "of another device of this model"
     return _Standing.SAME, ""
-
-
-def _measured_otherwise(then: Config, now: Config, info: DeviceInfo) -> str:
-    """What differs in how latency was measured; tables are looked up, whatever the plan."""
-    if info.kind in ("table", "lut"):
-        return ""
-    for setting in ("precision", "threads", "affinity", "delegate"):
-        before, after = getattr(then.measure, setting), getattr(now.measure, setting)
-        if before != after:
-            return f"measured with {setting} {before or 'unset'}, not {after or 'unset'}"
-    return ""
 
 
 def _differing(then: SpaceConfig, now: SpaceConfig) -> list[str]:

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.campaign.config import Config
+from orchestrator.campaign.earlier import read_earlier
 from orchestrator.campaign.events import Event, WarmStarted
 from orchestrator.campaign.folder import STORE
 from orchestrator.campaign.knowledge import knowledge_of
 from orchestrator.campaign.loop import run_campaign
 from orchestrator.campaign.state import CampaignState
 from orchestrator.campaign.warm_start import WarmStart, gathered, read_warm_start
+from orchestrator.collect.collector import collect
+from orchestrator.collect.config import CollectConfig
 from orchestrator.errors import DataError, RunFolderError
 from orchestrator.space.nasbench201 import NASBench201
 from profiling.records import DeviceInfo
@@ -109,7 +113,7 @@ def test_another_system_is_a_hint_only_and_named(
 
 def test_hints_are_no_observations_but_prices(table: Path, earlier: tuple[Path, CampaignState]) -> None:
     info = next(iter(earlier[1].candidates[0].latencies.values())).device
-    found = gather(earlier[1], table_config(table), replace(info, epoch="updated"))
+    found = gather(earlier[0], table_config(table), replace(info, epoch="updated"))
     assert {metric for each in found.observations for metric in each.metrics} == {"accuracy"}
     knowledge = knowledge_of(table_config(table), NASBench201(), found, {"phone"})
     (belief,) = knowledge.prices[LATENCY]
@@ -128,7 +132,7 @@ def test_accuracies_of_another_objective_stay_out(
 ) -> None:
     copy = shutil.copy(table, tmp_path / "copy.csv")
     config = table_config(table, accuracy={"kind": "table", "path": copy, "column": "accuracy"})
-    found = gather(earlier[1], config)
+    found = gather(earlier[0], config)
     assert {each.metric for each in found.values} == {LATENCY}
     assert any("accuracy: differs" in each.reason for each in found.verdicts)
 
@@ -136,18 +140,30 @@ def test_accuracies_of_another_objective_stay_out(
 def test_phones_called_by_model_share_what_was_measured(table: Path, earlier: tuple[Path, CampaignState]) -> None:
     info = next(iter(earlier[1].candidates[0].latencies.values())).device
     same = replace(info, name="4711", serial_hash="another")
-    assert gather(earlier[1], table_config(table), same).values  # the device is called `phone`, its model
+    assert gather(earlier[0], table_config(table), same).values  # the device is called `phone`, its model
     named = replace(same, name="phone", model="other")
-    assert all(each.metric != LATENCY for each in gather(earlier[1], table_config(table), named).values)
+    assert all(each.metric != LATENCY for each in gather(earlier[0], table_config(table), named).values)
 
 
 def test_another_runtime_says_nothing(table: Path, earlier: tuple[Path, CampaignState]) -> None:
     info = next(iter(earlier[1].candidates[0].latencies.values())).device
-    found = gather(earlier[1], table_config(table), replace(info, runtime="newer"))
+    found = gather(earlier[0], table_config(table), replace(info, runtime="newer"))
     assert any("of table, where newer runs now" in each.reason for each in found.verdicts)
 
 
-def gather(before: CampaignState, config: object, info: DeviceInfo | None = None) -> WarmStart:
-    """What a campaign would take, on a device that says of itself what is given."""
-    now = info or next(iter(before.candidates[0].latencies.values())).device
-    return gathered(["earlier"], [before], config, {"phone": (now,)})  # type: ignore[arg-type]
+def test_a_collection_is_an_earlier_run_too(table: Path, tmp_path: Path) -> None:
+    device = {"kind": "table", "path": str(table), "column": "phone", "noise": 0.01}
+    models = [{"kind": "space", "space": {"kind": "nasbench201"}, "count": 20}]
+    values = {"name": "collected", "models": models, "devices": [device]}
+    collect(CollectConfig.model_validate(values), tmp_path / "collection")
+    events: list[Event] = []
+    run_campaign(table_config(table, budget=SMALL), tmp_path / "run", events.append, [tmp_path / "collection"])
+    (told,) = [event for event in events if isinstance(event, WarmStarted)]
+    assert [(each.metric, each.count, each.hints) for each in told.verdicts] == [(LATENCY, 20, 0)]
+
+
+def gather(run: Path, config: Config, info: DeviceInfo | None = None) -> WarmStart:
+    """What a campaign would take of a run, on a device that says of itself what is given."""
+    (before,) = read_earlier(run)
+    now = info or before.latencies[0].measurement.device
+    return gathered([str(run)], [before], config, {"phone": (now,)})
