@@ -74,7 +74,7 @@ def _view(title: str, config: CollectConfig, folder: Path) -> Iterator[Listener]
     from orchestrator.cli.collect_view import make_view
 
     print(title, file=sys.stderr, flush=True)
-    with make_view(config, folder) as view:
+    with make_view(config.name, folder) as view:
         yield view
 
 
