@@ -35,8 +35,8 @@ def gather_sources(
         space: Whose architectures they are.
         table: A table of many devices.
         devices: Its columns; None: all that hold latencies.
-        labels: Further devices, `FILE:COLUMN` or `lut:FILE[@WIDTH]`.
-        synthetic: Made-up devices to add.
+        labels: Further devices, `FILE:COLUMN` or `lut:FILE[@WIDTH]`; block tables go by their file's name.
+        synthetic: Made-up devices to add. Their names make them one family: together they have one device's say.
         draws: Architectures that these and block tables are asked for.
         seed: Of both.
         progress: Told what is being done.
@@ -64,10 +64,11 @@ def gather_sources(
     for text in labels:
         progress(f"reading {text}")
         label = latency_label(space, text)
+        name = label.name.rpartition(":")[2]
         if label.listed is None:
-            add(label.name, drawn_inputs, label.of(drawn))
+            add(name.partition(".")[0], drawn_inputs, label.of(drawn))
         else:
-            add(label.name.rpartition(":")[2], relaxed(label.listed, width(space)), label.of(label.listed))
+            add(name, relaxed(label.listed, width(space)), label.of(label.listed))
     if synthetic:
         progress(f"making up {synthetic} devices and {len(drawn):,} networks")
         for device, values in synthetic_tables(space, drawn, synthetic, seed=seed).items():
