@@ -43,6 +43,10 @@ def cross_check(config: Config) -> list[Problem]:
         for metric in goal.metrics:
             if metric not in known and not open_ended:
                 problems.append(Problem("goal", metric, f"one of {', '.join(known)}"))
+    for index, tracker in enumerate(config.tracking):
+        if not tracker.is_there:
+            allowed = f"nothing, or install what it needs: pip install 'devicenag[{tracker.kind}]'"
+            problems.append(Problem(f"tracking[{index}]", tracker.kind, allowed))
     problems += missing_paths(config)
     if config.budget.initial > config.budget.candidates:
         problems.append(
@@ -52,19 +56,19 @@ def cross_check(config: Config) -> list[Problem]:
 
 
 def require_same_campaign(stored: Config, asked: Config, folder: Path) -> None:
-    """A run folder is continued only by the campaign that began it; the budget may change.
+    """A run folder is continued only by the campaign that began it; its budget and its trackers may change.
 
     Raises:
         NagError: Something else changed.
     """
     before, now = stored.model_dump(mode="json"), asked.model_dump(mode="json")
-    changed = [key for key in before if key != "budget" and before[key] != now[key]]
+    changed = [key for key in before if key not in ("budget", "tracking") and before[key] != now[key]]
     if stored.budget.initial != asked.budget.initial:
         changed.append("budget.initial")
     if changed:
         raise NagError(
             f"{folder} holds a campaign with another configuration: {', '.join(changed)} changed",
-            "use another folder (--out), or undo the change; only the budget of a run may be changed",
+            "use another folder (--out), or undo the change; only budget and tracking of a run may be changed",
         )
 
 

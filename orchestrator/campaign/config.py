@@ -20,6 +20,7 @@ from orchestrator.optimize.goal import ACCURACY as ACCURACY
 from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
 from orchestrator.space.registry import SPACES, make_space, space_options
+from orchestrator.track.config import TrackerConfig
 from profiling.plan import MeasurementPlan
 from profiling.precision import Precision
 
@@ -187,6 +188,13 @@ class Config(_Section):
     latency_prior: Literal["auto", "none"] | Path = Field(
         "auto", description="what latencies of other devices say: auto (what ships, for devices that run), none, FILE"
     )
+    tracking: tuple[TrackerConfig, ...] = Field((), description="who else is told what happens; see docs/tracking.md")
+
+    @pydantic.field_validator("tracking", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        """A single tracker is a list of one."""
+        return (value,) if isinstance(value, Mapping) else value
 
     def make_space(self) -> Space:
         """The space."""

@@ -42,8 +42,10 @@ def run(
             # Imported late: a wrong configuration is reported before the numerical libraries load.
             from orchestrator.campaign.devices import resolve
             from orchestrator.campaign.loop import run_campaign
+            from orchestrator.track.trackers import tracked
 
-            state = run_campaign(resolve(parsed, folder), folder, view, warm_start or [])
+            with tracked(parsed, folder, view) as listen:
+                state = run_campaign(resolve(parsed, folder), folder, listen, warm_start or [])
         except KeyboardInterrupt:
             view.stop()
             again = _command(config, out, overrides, warm_start)
