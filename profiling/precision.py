@@ -22,6 +22,7 @@ from profiling.network import Shape
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+_RANGE_OF_ZEROS = 1.0  # any will do; a tiny one would overflow the biases, which are counted in it
 _CALIBRATION_DRAWS = 8
 
 
@@ -125,7 +126,8 @@ def _widest(seen: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[s
     """The range of each tensor over all inputs.
 
     The quantiser itself would average the ranges of several inputs, and so cut off what is rare: outputs of a
-    squeeze-excite block were wrong by 13 % instead of 1 %.
+    squeeze-excite block were wrong by 13 % instead of 1 %. And it divides by the range, which is nothing where a tensor
+    is always zero, as in networks whose output is constant.
     """
     ranges = {name: dict(limits) for name, limits in seen[0].items()}
     for statistics in seen[1:]:
@@ -133,6 +135,9 @@ def _widest(seen: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[s
             known = ranges.setdefault(name, dict(limits))
             known["min"] = np.minimum(known["min"], limits["min"])
             known["max"] = np.maximum(known["max"], limits["max"])
+    for limits in ranges.values():
+        flat = (limits["min"] == 0) & (limits["max"] == 0)
+        limits["max"] = np.where(flat, _RANGE_OF_ZEROS, limits["max"])
     return ranges
 
 
