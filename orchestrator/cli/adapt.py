@@ -232,7 +232,7 @@ def _on_device(
         values["evaluated"] = f"each of the {len(slots)} from the others"
     else:
         values |= dict.fromkeys(asked)
-        values["evaluated"] = f"nothing: {len(slots)} measurements are too few to predict each from the others"
+        values["evaluated"] = f"not tested: {len(slots)} measurements are too few to predict each from the others"
     values["seconds"] = round(time.perf_counter() - started, 3)
     return values, file
 
@@ -272,7 +272,7 @@ def _print(values: dict[str, Any]) -> None:
     for text, latency_ms in zip(values["measured"], values["measured_ms"], strict=True):
         print(f"  {latency_ms:10.4f} ms  {text}")
     if values["spearman"] is None:
-        print(f"tested on {values['evaluated']}")
+        print(values["evaluated"])
     else:
         print(f"predictions of {values['evaluated']}{' other architectures' if values['prior']['left_out'] else ''}:")
         print(f"  rank correlation {values['spearman']:.3f} (Spearman), {values['kendall']:.3f} (Kendall)")
