@@ -3,49 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import main
+from tests.orchestrator.cli.command import Nag
 from tests.orchestrator.report.runs import CRASH, RunWriter, make_config
 from tests.profiling.dataset.rows import SOURCE, row, write_set
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-Nag = Callable[..., Done]
-
-
-@pytest.fixture
-def nag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Nag:
-    """Runs a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DEVICENAG_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["nag", *arguments])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        printed = capfd.readouterr()
-        return Done(code, printed.out, printed.err)
-
-    return run
 
 
 def test_export_then_validate(nag: Nag, tmp_path: Path) -> None:
@@ -56,15 +21,15 @@ def test_export_then_validate(nag: Nag, tmp_path: Path) -> None:
     writer.latency(broken, "host", failure=CRASH)
     writer.close()
     done = nag("export", "run", "--dataset", "set", "--license", "cc-by-4.0")
-    assert (done.code, done.stdout, done.stderr) == (0, "3 rows of 1 device in set\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3 rows of 1 device in set\n", "")
     again = nag("export", "run", "--dataset", "set", "--json")
     assert json.loads(again.stdout)["kind"] == "devicenag_dataset"
     assert "no licence was chosen" in again.stderr
     checked = nag("dataset", "validate", "set")
-    assert checked.code == 0
+    assert checked.returncode == 0
     assert "1 model/crash" in checked.stdout
     assert "warning: dataset.json, license: no licence was chosen" in checked.stdout
-    assert nag("dataset", "validate", "set", "--strict").code == 1
+    assert nag("dataset", "validate", "set", "--strict").returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -77,7 +42,7 @@ def test_export_then_validate(nag: Nag, tmp_path: Path) -> None:
 )
 def test_export_wants_one_kind_of_export(nag: Nag, arguments: tuple[str, ...]) -> None:
     done = nag(*arguments)
-    assert done.code == 2
+    assert done.returncode == 2
     assert "--out, --dataset: got" in done.stderr
 
 
@@ -85,19 +50,19 @@ def test_exit_codes_of_validate(nag: Nag, tmp_path: Path) -> None:
     write_set(tmp_path / "right", [row(0)])
     write_set(tmp_path / "wrong", [replace(row(0), ci_low_ms=9.0), row(1)])
     write_set(tmp_path / "partial", [row(0)], sources=[replace(SOURCE, missing_count=3)])
-    assert nag("dataset", "validate", "right").code == 0
+    assert nag("dataset", "validate", "right").returncode == 0
     wrong = nag("dataset", "validate", "wrong")
-    assert wrong.code == 1
+    assert wrong.returncode == 1
     place = "error: data/device_key=pixel-7/part-00000.parquet, row 0, ci_low_ms: is 9, above latency_ms"
     assert place in wrong.stdout
     assert wrong.stdout.endswith("2 rows: 1 error\n")
     partial = nag("dataset", "validate", "partial", "--json")
-    assert partial.code == 3
+    assert partial.returncode == 3
     report = json.loads(partial.stdout)
     assert report["counts"] == {"error": 0, "missing": 1, "warning": 0}
     assert report["devices"][0]["device"] == "Pixel 7"
     absent = nag("dataset", "validate", "absent")
-    assert absent.code == 2
+    assert absent.returncode == 2
     assert "error: absent is no data set: it has no dataset.json\n  hint: " in absent.stderr
 
 
@@ -105,7 +70,7 @@ def test_merge(nag: Nag, tmp_path: Path) -> None:
     write_set(tmp_path / "one", [row(0), row(1)])
     write_set(tmp_path / "two", [row(1), row(2)])
     done = nag("dataset", "merge", "all", "one", "two", "--name", "both")
-    assert done.code == 0
+    assert done.returncode == 0
     assert done.stdout == "3 rows of 1 device in all\n1 rows left out: they were there already\n"
     as_json = nag("dataset", "merge", "again", "one", "two", "--json")
     assert {key: value for key, value in json.loads(as_json.stdout).items() if key != "manifest"} == {
@@ -114,5 +79,5 @@ def test_merge(nag: Nag, tmp_path: Path) -> None:
         "superseded": 0,
     }
     refused = nag("dataset", "merge", "one", "two")
-    assert refused.code == 2
+    assert refused.returncode == 2
     assert "one is not empty" in refused.stderr

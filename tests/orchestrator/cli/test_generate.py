@@ -8,51 +8,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from orchestrator.cli.main import main
 from orchestrator.generate.tensor_file import read_tensors
 from orchestrator.space.nasbench201 import NASBench201
+from tests.orchestrator.cli.command import Nag
 
 NAG = (sys.executable, "-c", "from orchestrator.cli.main import main; main()")
 SPACE = NASBench201()
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 PREDICTOR, BLOCKS = DATA / "ofa_acc_predictor_weights.npz", DATA / "ofa_note10_latency_lut.csv.gz"
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Nag = Callable[..., Done]
-
-
-@pytest.fixture
-def nag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs a command in this process, on one thread, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    torch.set_num_threads(1)
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["nag", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capfd.readouterr()
-        return Done(int(ended.value.code or 0), printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture

@@ -5,33 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from device_agent.errors import InfrastructureError
-from orchestrator.cli.main import main
+from tests.orchestrator.cli.command import Done, Nag, run_nag
 from tests.orchestrator.lut.phones import TARGET, TruePhone
 from tests.orchestrator.predict.block_tables import block_latencies, write_block_table
 
 BUILD = ("lut", "build", "--width", "0.35", "--resolution", "32", "--classes", "10", "--blocks", "1,1")
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Nag = Callable[..., Done]
 
 
 @pytest.fixture
@@ -48,12 +34,7 @@ def nag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
             yield phone
 
         monkeypatch.setattr("orchestrator.cli.measure.open_device", opened)
-        monkeypatch.setattr(sys, "argv", ["nag", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capfd.readouterr()
-        return Done(int(ended.value.code or 0), printed.out, printed.err)
+        return run_nag(monkeypatch, capfd, *arguments)
 
     return run
 
