@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -151,11 +151,12 @@ class MeasureConfig(BlocksConfig):
         None, gt=0, lt=0.5, description="away from the front and from bounds this will do; default: target_half_width"
     )
 
-    @pydantic.model_validator(mode="after")
-    def _looser(self) -> Self:
-        if self.loose_half_width is not None and self.loose_half_width < self.target_half_width:
-            raise ValueError("a loose_half_width of at least target_half_width")
-        return self
+    @pydantic.field_validator("loose_half_width")
+    @classmethod
+    def _looser(cls, loose: float | None, info: pydantic.ValidationInfo) -> float | None:
+        if loose is not None and loose < (tight := info.data.get("target_half_width", 0.0)):
+            raise ValueError(f"at least target_half_width ({tight:g})")
+        return loose
 
     def plan(self) -> MeasurementPlan:
         """The plan for one measurement whose value matters."""
@@ -195,6 +196,13 @@ class Config(_Section):
     def _one_or_several(cls, value: Any) -> Any:
         """A single tracker is a list of one."""
         return (value,) if isinstance(value, Mapping) else value
+
+    @pydantic.field_validator("latency_prior", mode="before")
+    @classmethod
+    def _prior(cls, value: object) -> object:
+        if not isinstance(value, str | Path):
+            raise ValueError("auto, none, or a file that `nag train latency` wrote")
+        return value
 
     def make_space(self) -> Space:
         """The space."""

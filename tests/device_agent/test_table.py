@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,18 @@ def test_noise_reaches_the_standard_error(table: Path) -> None:
     assert math.isfinite(measurement.latency_ms)
 
 
+def test_noisy_blocks_are_measured_as_on_a_device_that_runs(table: Path) -> None:
+    device = TableDevice.of_column(table, "pixel", block_noise=0.03)
+    plan = MeasurementPlan(min_blocks=3, max_blocks=12, target_half_width=0.02)
+    measurement = measure(device, architecture("|op~0|"), plan)
+    values = [block.value_ms for block in measurement.blocks]
+    assert 3 < len(values) == len(set(values))
+    assert all(block.statistic == "median" and block.duration_s > plan.block_seconds for block in measurement.blocks)
+    assert [device.run_block(architecture("|op~0|"), plan, index).value_ms for index in range(len(values))] == values
+    assert len(measure(device, architecture("|op~0|"), replace(plan, target_half_width=0.2)).blocks) == 3
+    assert device.info.epoch != TableDevice.of_column(table, "pixel").info.epoch
+
+
 def test_a_miss_names_device_table_and_architecture(table: Path) -> None:
     device = TableDevice.of_column(table, "pixel", name="Pixel 3")
     with pytest.raises(TableMiss) as caught:
@@ -101,3 +114,5 @@ def test_unusable_tables_and_noise_are_refused(table: Path) -> None:
         TableDevice.of_column(table, "pixel4")
     with pytest.raises(ValueError, match="noise"):
         TableDevice.of_column(table, "pixel", noise=-0.1)
+    with pytest.raises(ValueError, match="noise"):
+        TableDevice.of_column(table, "pixel", block_noise=1.0)

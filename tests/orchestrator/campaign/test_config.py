@@ -108,6 +108,9 @@ def test_every_wrong_field_is_named_at_once(tmp_path: Path) -> None:
         ({"space": {"kind": "mobilenetv3", "resolutions": [160, "large"]}}, "space.resolutions"),
         ({"space": {"kind": "mobilenetv3", "resolutions": 160}}, "space.resolutions"),
         ({"space": {"kind": ["mobilenetv3"]}}, "space.kind"),
+        ({"measure": {"target_half_width": 0.02, "loose_half_width": 0.01}}, "measure.loose_half_width"),
+        ({"latency_prior": 5}, "latency_prior"),
+        ({"latency_prior": "nowhere.safetensors"}, "latency_prior"),
     ],
 )
 def test_one_wrong_thing_is_named(changes: dict[str, Any], field: str) -> None:
