@@ -25,7 +25,7 @@ from profiling.spread import (
     Spread,
     cell_variances,
     levels_and_effects,
-    location,
+    locations,
     spread_of,
 )
 from profiling.statistics import CONFIDENCE, student_t_cdf, student_t_quantile
@@ -155,8 +155,7 @@ def compare_sessions(
     variances = cell_variances(grid, spread.block) + blocks_before[:, None] + nights * spread.own.sd**2
     believed = spread.common.sd * math.sqrt(nights) if same_system else math.inf
     deltas = grid.means - level[:, None]
-    found = [location(deltas[:, t], np.sqrt(variances[:, t]), believed) for t in range(len(now))]
-    shifts, errors = np.array([shift for shift, _ in found]), np.array([error for _, error in found])
+    shifts, errors = locations(deltas.T, np.sqrt(variances).T, believed)
     share = grid.counts.sum(axis=0) / grid.counts.sum()
     # The sessions' errors come mostly from the baseline, which they share: they do not average out.
     shift, shift_variance = float(share @ shifts), float(share @ errors**2)

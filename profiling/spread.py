@@ -14,7 +14,7 @@ were disturbed leave a model's value alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,13 +110,18 @@ class Grid:
     def of(cls, sessions: Sequence[Session], block: Mapping[str, Component]) -> Grid:
         """The models whose spread of blocks is given, in these sessions."""
         counts = np.zeros((len(block), len(sessions)))
-        means = np.full(counts.shape, math.nan)
-        for row, (model, spread) in enumerate(block.items()):
+        most = max(
+            (session.logs[model].size for session in sessions for model in block if model in session.logs), default=1
+        )
+        values = np.full((*counts.shape, most), math.nan)
+        for row, model in enumerate(block):
             for column, session in enumerate(sessions):
-                if (logs := session.logs.get(model)) is not None and logs.size:
+                if (logs := session.logs.get(model)) is not None:
                     counts[row, column] = logs.size
-                    means[row, column], _ = location(logs, np.full(logs.size, spread.sd))
-        return cls(tuple(block), means, counts)
+                    values[row, column, : logs.size] = logs
+        sds = np.broadcast_to(np.array([spread.sd for spread in block.values()])[:, None, None], values.shape)
+        means, _ = locations(values.reshape(-1, most), sds.reshape(-1, most))
+        return cls(tuple(block), np.where(counts > 0, means.reshape(counts.shape), math.nan), counts)
 
     def average(self, values: Array) -> Array:
         """Mean of `[M, T]` values over the sessions, weighted by blocks: `[M]`."""
@@ -124,44 +129,56 @@ class Grid:
         return np.asarray(np.nansum(values * weights, axis=1) / weights.sum(axis=1), dtype=np.float64)
 
 
-def location(values: Array, sds: Array, prior_sd: float = math.inf) -> tuple[float, float]:
-    """What most values agree on, and its standard error.
+def locations(values: Array, sds: Array, prior_sd: float = math.inf) -> tuple[Array, Array]:
+    """What most values of each row agree on, and its standard error.
 
     An M-estimate whose start is unique (Huber, "Robust estimation of a location parameter", 1964), finished with a
     weight to which gross outliers are nothing (Beaton and Tukey's biweight, 1974).
 
     Args:
-        values: `[M]`; NaN is left out.
-        sds: Their standard deviations, `[M]`.
+        values: `[N, K]`; NaN is left out.
+        sds: Their standard deviations, `[N, K]`.
         prior_sd: How far from 0 it is believed to be: decides whom to follow when values disagree and are few.
 
     Returns:
-        Location and error. Where no value agrees with any other: what was believed, or else their median and range.
+        Locations and errors, `[N]`. Where no value agrees with any other: what was believed, or else their median and
+        range.
     """
+    centres, errors = np.zeros(len(values)), np.full(len(values), prior_sd)
+    rows = np.flatnonzero(~np.isnan(values).all(axis=1))
+    if not rows.size:
+        return centres, errors
+    points, spreads = values[rows], sds[rows]
+    if math.isfinite(prior_sd):
+        # The belief is one more value, which many may overrule as they would any other.
+        column = np.zeros((rows.size, 1))
+        points, spreads = np.hstack([points, column]), np.hstack([spreads, column + prior_sd])
+    centre = np.nanmedian(points, axis=1)
+    centre, _ = _reweighted(points, spreads, centre, lambda z: np.minimum(1.0, _HUBER / np.maximum(z, 1e-12)))
+    centre, total = _reweighted(
+        values[rows], sds[rows], centre, lambda z: np.clip(1 - (z / _BIWEIGHT) ** 2, 0.0, 1.0) ** 2
+    )
+    agree = total > 0
+    centres[rows[agree]], errors[rows[agree]] = centre[agree], total[agree] ** -0.5
+    if not math.isfinite(prior_sd):
+        lost = rows[~agree]
+        centres[lost] = np.nanmedian(values[lost], axis=1)
+        errors[lost] = np.nanmax(values[lost], axis=1) - np.nanmin(values[lost], axis=1)
+    return centres, errors
+
+
+def _reweighted(values: Array, sds: Array, centre: Array, weight: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """Weighted means of rows, weighted by the distances from themselves: `[N]`, and the sums of the weights."""
     there = ~np.isnan(values)
-    values, sds = values[there], sds[there]
-    if not values.size:
-        return 0.0, prior_sd
-    believes = math.isfinite(prior_sd)
-    # The belief is one more value, which many may overrule as they would any other.
-    points = np.append(values, 0.0) if believes else values
-    spreads = np.append(sds, prior_sd) if believes else sds
-    centre = float(np.median(points))
+    known, precisions = np.where(there, values, 0.0), np.where(there, sds**-2.0, 0.0)
+    roots = np.sqrt(precisions)
     for _ in range(_ITERATIONS):
-        distance = np.maximum(np.abs(points - centre) / spreads, 1e-12)
-        weights = np.minimum(1.0, _HUBER / distance) / spreads**2
-        before, centre = centre, float(weights @ points / weights.sum())
-        if abs(centre - before) < _EXACT:
+        weights = precisions * weight(np.abs(known - centre[:, None]) * roots)
+        total = weights.sum(axis=1)
+        before, centre = centre, np.where(total > 0, (weights * known).sum(axis=1) / np.maximum(total, 1e-300), centre)
+        if np.abs(centre - before).max() < _EXACT:
             break
-    for _ in range(_ITERATIONS):
-        weights = np.clip(1 - ((values - centre) / sds / _BIWEIGHT) ** 2, 0.0, 1.0) ** 2 / sds**2
-        total = float(weights.sum())
-        if not total > 0:
-            return (0.0, prior_sd) if believes else (float(np.median(values)), float(np.ptp(values)))
-        before, centre = centre, float(weights @ values / total)
-        if abs(centre - before) < _EXACT:
-            break
-    return centre, total**-0.5
+    return centre, total
 
 
 def spread_of(groups: Sequence[Sequence[Session]], models: Sequence[str], prior: Prior) -> Spread:
@@ -196,7 +213,7 @@ def levels_and_effects(grid: Grid, block: Mapping[str, Component], own: Componen
     level = np.nanmedian(grid.means, axis=1)
     effects = np.zeros(grid.means.shape[1])
     for _ in range(3):
-        effects = np.array([location(grid.means[:, t] - level, sds[:, t])[0] for t in range(effects.size)])
+        effects, _ = locations((grid.means - level[:, None]).T, sds.T)
         effects -= effects.mean()
         level = grid.average(grid.means - effects)
     return level, effects

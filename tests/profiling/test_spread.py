@@ -9,8 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiling.spread import Prior, Session, location, spread_of
+from profiling.spread import Prior, Session, locations, spread_of
 from tests.profiling.night import sessions
+
+
+def location(values: np.ndarray, sds: np.ndarray, prior_sd: float = math.inf) -> tuple[float, float]:
+    """Of one row."""
+    centres, errors = locations(values[None, :], sds[None, :], prior_sd)
+    return float(centres[0]), float(errors[0])
+
+
+def test_rows_do_not_disturb_each_other() -> None:
+    rows = np.array([[0.0, 0.01, math.nan], [math.nan] * 3, [0.5, -0.5, math.nan], [1.0, 1.01, 0.99]])
+    sds = np.full(rows.shape, 0.01)
+    together, errors = locations(rows, sds)
+    for index, row in enumerate(rows):
+        centre, error = location(row, sds[index])
+        assert (together[index], errors[index]) == (pytest.approx(centre, abs=1e-5), pytest.approx(error, rel=1e-3))
 
 
 def test_location_is_the_mean_of_values_that_agree() -> None:
