@@ -83,14 +83,16 @@ class Collector:
         rig: The devices; the caller closes it.
         listen: Told of every result, from the thread that runs.
         """
-        shares_cpu = any(isinstance(device, HostDeviceConfig) for device in config.devices)
+        hosts = {device.name for device in config.devices if isinstance(device, HostDeviceConfig)}
         self._config = config
         self._store = store
         self._rig = rig
         self._listen = listen
-        self._compiler = Compiler(config, store, rig.gate.training if shares_cpu else nullcontext)
+        self._compiler = Compiler(config, store, rig.gate.training if hosts else nullcontext)
+        # Nothing is compiled while this machine measures: with one job at a time there are gaps for what others need.
         self._lanes = [
-            Lane(device, store, window=config.window, rest_s=config.patience_s) for device in config.device_names
+            Lane(device, store, window=1 if device in hosts else config.window, rest_s=config.patience_s)
+            for device in config.device_names
         ]
         self._tasks: dict[Future[MeasurementResult], _Task] = {}
         self._since = time.time()

@@ -280,6 +280,16 @@ class CollectStore(Database):
             replace(Tally(*row), failures=failures.get(row[0], {}), phones=phones.get(row[0], {})) for row in rows
         )
 
+    def failure_examples(self) -> dict[tuple[str, str], str]:
+        """(device, code) -> what the first such failure said."""
+        rows = self._rows(
+            "SELECT jobs.device, results.failure FROM results JOIN jobs ON jobs.id = results.job"
+            " WHERE results.failure IS NOT NULL GROUP BY jobs.device, json_extract(results.failure, '$.code')"
+            " HAVING results.job = min(results.job)"
+        )
+        failures = ((device, Failure.from_json(json.loads(text))) for device, text in rows)
+        return {(device, failure.code): failure.detail for device, failure in failures}
+
     def missing(self, device: str) -> dict[str, int]:
         """What was in the way of a device's jobs without a result -> how many; the most frequent first.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -195,21 +197,32 @@ def test_what_a_device_failed_at_is_tried_again_under_another_name(tmp_path: Pat
 
 
 def test_only_a_window_is_under_way(tmp_path: Path) -> None:
-    waiting: list[Future[MeasurementResult]] = []
+    """Of the phones of a model so many for each; of this machine one, for nothing is compiled while it measures."""
+    most: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
 
     class Slow(Phones):
         def submit(self, job: MeasurementJob, on_block: OnBlock | None = None) -> Future[MeasurementResult]:
             self.jobs.append(job)
-            waiting.append(Future())
-            if len([future for future in waiting if not future.done()]) == 3:
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(measurement())
-            return waiting[-1]
+            waiting[job.device] += 1
+            most[job.device] = max(most[job.device], waiting[job.device])
+            future: Future[MeasurementResult] = Future()
 
-    backend = Slow(lambda job: measurement(), HOST)
-    work(tmp_path, collection(models={"kind": "space", "space": SPACE, "count": 9}, window=3), backend)
-    assert len(results(tmp_path)) == 9
+            def answer() -> None:
+                waiting[job.device] -= 1
+                future.set_result(measurement())
+
+            threading.Timer(0.3, answer).start()
+            return future
+
+    phones = [DeviceInfo(f"Virtual 8 {digest}", "virtual", "Virtual 8", digest) for digest in "ab"]
+    devices = [{"kind": "host"}, {"kind": "virtual", "count": 2, "profiles": ["virtual8"]}]
+    backend = Slow(lambda job: measurement(), HOST, *phones)
+    config = collection(models={"kind": "space", "space": SPACE, "count": 9}, devices=devices, overlap={"share": 0})
+    work(tmp_path, config.model_copy(update={"window": 3}), backend)
+    assert len(results(tmp_path)) == 18
+    assert most["host"] == 1
+    assert 2 <= most["Virtual 8"] <= 6  # all 6, unless this machine is very slow
 
 
 def test_a_full_disk_ends_it_and_loses_nothing(tmp_path: Path) -> None:
