@@ -133,12 +133,11 @@ def _summary(night: NightResult) -> Html:
         ]
         for phone in _worst_first(night)
     ]
-    headings = [
-        "phone", "setting", "as a whole", "models slower or broken", "missing", "ratio of all models, 95 %", "change",
-        "slow-down of a model it can find",
-    ]  # fmt: skip
+    headings = ["phone", "setting", "as a whole", "slower", "missing", "all models, 95 %", "change", "finds from"]
     if rows:
         parts.append(table(headings, rows))
+        text = "Finds from: the smallest slow-down of one model that is found with a probability of 95 %."
+        parts.append(tag("p", f"{text} Grey: changes of up to {night.margin:.1%}, which do not matter.", class_="soft"))
     return tag("section", join(parts), id="summary")
 
 
@@ -153,6 +152,9 @@ def _phone(phone: PhoneResult, margin: float) -> Html:
         parts.append(tag("p", text, class_="notice"))
     if phone.status == "missing":
         parts.append(tag("p", "The phone was in the baseline, and was not there tonight.", class_="notice"))
+        names = ", ".join(model.model for model in phone.models)
+        parts.append(tag("p", f"Not measured: {names}.", class_="soft"))
+        return tag("section", join(parts))
     if phone.passes_missed:
         text = f"{phone.passes_missed} measurements are missing: the phone did not take part in every pass."
         parts.append(tag("p", text, class_="notice"))
