@@ -11,10 +11,17 @@ RunArgument = Annotated[Path, typer.Argument(help="The run folder.", show_defaul
 
 
 def report(run: RunArgument) -> None:
-    """Write RUN/report.html: one page that needs nothing but itself. Works while the campaign runs, too."""
-    from orchestrator.report.page import write_report
+    """Write RUN/report.html of a campaign or a collection: one page that needs nothing but itself.
 
-    print(write_report(run))
+    Works while it runs, too.
+    """
+    from orchestrator.cli.collect import is_collection
+
+    if is_collection(run):
+        from orchestrator.report.collection_page import write_collection_report as write
+    else:
+        from orchestrator.report.page import write_report as write
+    print(write(run))
 
 
 def export(

@@ -46,7 +46,7 @@ _MARKERS: dict[PointKind, dict[str, Any]] = {  # drawn in this order
 
 def draw_front(figure: FrontFigure) -> go.Figure:
     """Accuracy against latency: winners, dominated, infeasible (grey) and failed points, the frontier, the budget."""
-    picture = _picture(f"latency on {figure.device} (ms)", _titled("accuracy", figure.accuracy_unit), height=520)
+    picture = blank(f"latency on {figure.device} (ms)", _titled("accuracy", figure.accuracy_unit), height=520)
     plotted = [p for p in figure.points if p.latency_ms is not None and p.accuracy is not None and p.kind != "failed"]
     if figure.frontier:
         picture.add_scatter(
@@ -162,7 +162,7 @@ def _front_hover(point: FrontPoint, unit: str) -> str:
 
 def draw_progress(figure: ProgressFigure) -> go.Figure:
     """The curve as steps, each evaluation as a mark in the colour of what proposed it."""
-    picture = _picture("measured candidates", figure.label, height=380)
+    picture = blank("measured candidates", figure.label, height=380)
     known = [point for point in figure.points if point.value is not None]
     picture.add_scatter(
         x=[point.evaluation for point in known],
@@ -200,7 +200,7 @@ def _progress_hover(point: ProgressPoint) -> str:
 def draw_predictions(figure: PredictionFigure) -> go.Figure:
     """Measured against predicted values with 95 % intervals; points on the diagonal were predicted exactly."""
     unit = f" ({figure.unit})" if figure.unit else ""
-    picture = _picture(f"predicted{unit}", f"measured{unit}", height=420)
+    picture = blank(f"predicted{unit}", f"measured{unit}", height=420)
     points = figure.points
     values = [value for point in points for value in (point.predicted.value, point.measured)]
     low, high = min(values), max(values)
@@ -250,7 +250,7 @@ def _round_bar(rounds: Sequence[int]) -> dict[str, Any]:
 
 def draw_blocks(figure: BlocksFigure) -> go.Figure:
     """Each block's deviation from its measurement's estimate, in percent, over the 95 % interval."""
-    picture = _picture("measurement, in the order of finishing", "deviation from the estimate (%)", height=420)
+    picture = blank("measurement, in the order of finishing", "deviation from the estimate (%)", height=420)
     measurements = figure.measurements
     limit = _deviation_limit(measurements)
     positions = list(range(1, len(measurements) + 1))
@@ -322,7 +322,8 @@ def _titled(name: str, unit: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def _picture(x_title: str, y_title: str, *, height: int) -> go.Figure:
+def blank(x_title: str, y_title: str, *, height: int) -> go.Figure:
+    """An empty picture in the page's style."""
     axis = {"zeroline": False, "ticks": "outside", "ticklen": 4, "automargin": True}
     return go.Figure(
         layout={

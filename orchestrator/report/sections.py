@@ -21,6 +21,7 @@ from orchestrator.report.cells import (
 )
 from orchestrator.report.choice import choice_section
 from orchestrator.report.draw import draw_front, draw_predictions, draw_progress
+from orchestrator.report.drift_section import campaign_drift_section
 from orchestrator.report.figures import (
     Interval,
     PredictionFigure,
@@ -350,6 +351,7 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Run], Html]]] = (
     ("predictions", "Predicted against measured", prediction_section),
     ("choice", "Final choice", choice_section),
     ("measurements", "Measurement quality", measurement_section),
+    ("drift", "Drift and quality", campaign_drift_section),
     ("candidates", "Candidates", candidate_section),
     ("failures", "Failures", failure_section),
     ("environment", "Environment and configuration", environment_section),

@@ -132,13 +132,14 @@ def failure_rows(run: Run) -> tuple[FailureRow, ...]:
 
 def environment_rows(run: Run) -> tuple[tuple[str, str], ...]:
     """(name, value) of everything kept about the program that ran the campaign; nested names are joined by a space."""
-    return tuple(_flat(run.environment))
+    return tuple(flat(run.environment))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name, value) of nested values; names are joined by a space."""
     for key, value in values.items():
         name = f"{prefix} {key}".strip()
         if isinstance(value, Mapping):
-            yield from _flat(value, name)
+            yield from flat(value, name)
         else:
             yield name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -86,6 +86,7 @@ def test_the_page_has_every_section_and_figure(page: Page) -> None:
         "Predicted against measured",
         "Final choice",
         "Measurement quality",
+        "Drift and quality",
         "Candidates",
         "Failures",
         "Environment and configuration",
@@ -96,6 +97,8 @@ def test_the_page_has_every_section_and_figure(page: Page) -> None:
         "figure-predictions-0",
         "figure-predictions-1",
         "figure-blocks-0",
+        "figure-rejected",
+        "figure-grades",
     }
     assert "finished: the budget of 20 candidates is spent" in page.prose
     assert "Pareto front of high accuracy and low latency_ms[host]" in page.prose
@@ -115,7 +118,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
     anchors = [target[1:] for target in page.loads if target.startswith("#")]
     assert set(anchors) <= set(page.ids)
-    assert len(anchors) == 9
+    assert len(anchors) == 10
 
 
 def test_hover_tells_everything_of_a_point(page: Page) -> None:
@@ -218,7 +221,7 @@ def test_a_browser_draws_every_figure(two_device_run: Path, tmp_path: Path) -> N
     )
     drawn = done.stdout.count('class="main-svg"')
     figures = len(page_of(two_device_run).figures)
-    assert figures == 7
+    assert figures == 9
     assert drawn >= figures
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert console == []  # neither script errors nor anything refused by the policy
