@@ -111,8 +111,9 @@ class ConditionCollector:
         clusters = cluster_names(info)
         around: dict[tuple[Quantity, str], list[float]] = {}
         for block in observed.blocks:
-            for key, value in _values(block.conditions, clusters):
-                around.setdefault(key, []).append(value)
+            for reading in _readings(block.conditions):
+                for key, value in _values(reading, clusters):
+                    around.setdefault(key, []).append(value)
         for key, values in around.items():
             bins.setdefault(key, TimeBins()).add(observed.blocks[0].started_at or observed.at, values)
 
@@ -147,15 +148,22 @@ def _cluster_name(cluster: Any) -> str:
     return f"{reach}, up to {most / 1e6:.2f} GHz" if isinstance(most, int | float) and most else reach
 
 
-def _values(conditions: Mapping[str, Any], clusters: Sequence[str]) -> Iterator[tuple[tuple[Quantity, str], float]]:
-    """What of a block's conditions is shown; phones keep back what they like, so anything may be missing."""
+def _readings(conditions: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Phones are read before and after a block, hosts once."""
+    for reading in (conditions, conditions.get("before"), conditions.get("after")):
+        if isinstance(reading, Mapping):
+            yield reading
+
+
+def _values(reading: Mapping[str, Any], clusters: Sequence[str]) -> Iterator[tuple[tuple[Quantity, str], float]]:
+    """What of a reading is shown; phones keep back what they like, so anything may be missing."""
     for name, label in (("temp_c", "skin"), ("battery_c", "battery")):
-        if (value := _number(conditions.get(name))) is not None:
+        if (value := _number(reading.get(name))) is not None:
             yield ("temperature", label), value
-    if (value := _number(conditions.get("thermal_status"))) is not None:
+    if (value := _number(reading.get("thermal_status"))) is not None:
         yield ("thermal status", "thermal status"), value
     for name, quantity in _CLOCKS:
-        values = conditions.get(name)
+        values = reading.get(name)
         if not isinstance(values, Sequence) or isinstance(values, str):
             continue
         known = [(index, khz / 1e6) for index, each in enumerate(values) if (khz := _number(each)) is not None]

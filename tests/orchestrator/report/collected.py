@@ -88,7 +88,7 @@ def _measured(job: CollectJob, info: DeviceInfo, hot: bool, at: float, rng: np.r
     for index, value in enumerate(np.exp(level + rng.normal(0, 0.01, 5))):
         rejected = hot and index % 2 == 1
         temperature = 31.0 + 9.0 * hot + 2 * math.sin(at / 9000) + float(rng.normal(0, 0.3))
-        conditions = {
+        reading = {
             "temp_c": temperature,
             "battery_c": temperature - 4,
             "thermal_status": 2 if hot else 0,
@@ -101,7 +101,7 @@ def _measured(job: CollectJob, info: DeviceInfo, hot: bool, at: float, rng: np.r
         blocks.append(
             Block(
                 index, 50, "median", float(value), started_at=at + index, status=status, reason=reason,
-                conditions=conditions,
+                conditions={"before": reading, "after": reading},
             )  # type: ignore[arg-type]
         )  # fmt: skip
     return estimate(blocks, MeasurementPlan(), "ab" * 32, info)
