@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from device_agent.phone_identity import serial_hash
 from orchestrator.campaign.config import BlocksConfig, load_config
 from orchestrator.campaign.device_config import AdbDeviceConfig, HostDeviceConfig, VirtualDeviceConfig
 from orchestrator.collect.config import CollectConfig, ModelsConfig, OverlapConfig, ReferencesConfig, SettingsConfig
 from orchestrator.config_file import read_yaml, validate
 from orchestrator.errors import ConfigError, Problem
 from profiling.compare import Policy
+from profiling.records import DeviceInfo
 from profiling.spread import Prior
 
 NightDevice = Annotated[HostDeviceConfig | AdbDeviceConfig | VirtualDeviceConfig, Field(discriminator="kind")]
@@ -84,11 +86,23 @@ class NightlyConfig(_Section):
             }
         )
 
+    def asks_for(self, device: DeviceInfo) -> bool:
+        """Whether a device that was measured once is one of those that this night is for."""
+        return any(_asks_for(each, device) for each in self.devices)
+
     def drawing(self) -> CollectConfig:
         """What `orchestrator.collect.models.find_models` needs to find the models."""
         return CollectConfig.model_validate(
             {"name": self.name, "seed": self.seed, "models": self.models, "devices": self.devices}
         )
+
+
+def _asks_for(config: HostDeviceConfig | AdbDeviceConfig | VirtualDeviceConfig, device: DeviceInfo) -> bool:
+    if not isinstance(config, AdbDeviceConfig):
+        return device.name in config.names or device.model in config.names
+    if config.serial:
+        return serial_hash(config.serial) == device.serial_hash
+    return config.model == device.model if config.model else device.kind in ("adb", "virtual")
 
 
 def load_nightly(path: Path, overrides: Sequence[str] = ()) -> NightlyConfig:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from orchestrator.compare.result import sessions_of
 from orchestrator.nightly.night import AGAIN, PASSES
 from orchestrator.nightly.result import ModelResult, PhoneResult, Status
 from profiling.compare import DeviceComparison, Effect, Policy, Verdict, compare_sessions, confirmed, is_suspect
-from profiling.records import Failure, Measurement
+from profiling.records import DeviceInfo, Failure, Measurement
 from profiling.spread import Session
 
 SHIFT = ""  # stands for all models of a phone
@@ -38,7 +38,7 @@ class PlaceNight:
         place: Which.
         latencies: Every result of the night there.
         baseline: The same of the baseline; empty: it has none.
-        base_place: Where that was; None: nowhere.
+        base_places: Where that was, in each of the baselines that has it.
         pairs: Tonight's name -> the model in the baseline.
         comparison: Of all sessions; None without a baseline.
         fresh: Of those again over suspects alone; None: there are none.
@@ -47,7 +47,7 @@ class PlaceNight:
     place: Place
     latencies: tuple[Latency, ...]
     baseline: tuple[Latency, ...] = ()
-    base_place: Place | None = None
+    base_places: tuple[Place, ...] = ()
     pairs: Mapping[str, ModelPair] | None = None
     comparison: DeviceComparison | None = None
     fresh: DeviceComparison | None = None
@@ -55,10 +55,15 @@ class PlaceNight:
     @property
     def changes(self) -> tuple[Change, ...]:
         """What else changed since the baseline."""
-        if self.base_place is None:
+        if not self.base_places:
             return ()
-        device = device_changes(self.base_place.device, self.place.device)
-        return (*device, *condition_changes(self.baseline, self.latencies))
+        return (*self.device_changes, *condition_changes(self.baseline, self.latencies))
+
+    @property
+    def device_changes(self) -> tuple[Change, ...]:
+        """Of the device and its system, since any of the baselines."""
+        each = [device_changes(place.device, self.place.device) for place in self.base_places]
+        return tuple(dict.fromkeys(change for changes in each for change in changes))
 
 
 def compare_places(night: RunLatencies, baselines: Sequence[RunLatencies], policy: Policy) -> tuple[PlaceNight, ...]:
@@ -88,6 +93,7 @@ def judge(
     others: Sequence[Latency],
     policy: Policy,
     passes: int,
+    expected: Callable[[DeviceInfo], bool] = lambda device: True,
 ) -> tuple[PhoneResult, ...]:
     """What the night says of every phone, those that were not there included.
 
@@ -98,6 +104,7 @@ def judge(
         others: Every result of the night: failures do not say on which of several phones they happened.
         policy: When a difference is an alarm.
         passes: How often all models were to be measured.
+        expected: Whether a device of the baseline is to be there tonight.
     """
     effects: dict[Key, Effect] = {}
     again: dict[Key, Effect] = {}
@@ -108,7 +115,7 @@ def judge(
     phones = [
         replace(_phone(each, judged, models, others, policy), passes_missed=_missed(each, passes)) for each in found
     ]
-    everything = [*phones, *_missing(found, baselines)]
+    everything = [*phones, *_missing(found, baselines, expected)]
     return tuple(sorted(everything, key=lambda phone: (phone.device.name, phone.setting)))
 
 
@@ -117,31 +124,32 @@ def _compare(place: Place, own: Sequence[Latency], baselines: Sequence[RunLatenc
     earlier: list[Latency] = []
     groups: list[list[Session]] = []
     pairs: dict[str, ModelPair] = {}
-    base_place: Place | None = None
+    base_places: list[Place] = []
     for baseline in baselines:
         usable = [each for each in baseline.latencies if not each.session.startswith(AGAIN)]
         there = [at for at in places(usable) if at.phone == place.phone]
         matched = pair_places(there, [place])
         if not matched:
             continue
-        base_place = matched[0][0]
+        (base_place, _) = matched[0]
         members = [e for e in usable if e.phone == place.phone and e.setting == base_place.setting]
         found = pair_models(members, here)
         pairs |= {pair.now: pair for pair in found}
         groups.append(sessions_of(members, {pair.before: pair.now for pair in found}))
         earlier += members
+        base_places.append(base_place)
     groups = [group for group in groups if group]
-    if base_place is None or not groups:
+    if not groups:
         return PlaceNight(place, here)
-    changes = device_changes(base_place.device, place.device)
-    same_system = not any(change.system for change in changes)
+    night = PlaceNight(place, here, tuple(earlier), tuple(base_places), pairs)
+    same_system = not any(change.system for change in night.device_changes)
 
     def against(latencies: Iterable[Latency]) -> DeviceComparison | None:
         sessions = sessions_of(latencies, {name: name for name in pairs})
         return compare_sessions(groups, sessions, policy, same_system=same_system) if sessions else None
 
     again = [each for each in here if each.session.startswith(AGAIN)]
-    return PlaceNight(place, here, tuple(earlier), base_place, pairs, against(here), against(again))
+    return replace(night, comparison=against(here), fresh=against(again))
 
 
 def _phone(
@@ -213,14 +221,16 @@ def _unmeasured(each: PlaceNight, model: str, others: Sequence[Latency]) -> Mode
     return ModelResult(model, status, failure=failures[-1])
 
 
-def _missing(found: Sequence[PlaceNight], baselines: Sequence[RunLatencies]) -> list[PhoneResult]:
+def _missing(
+    found: Sequence[PlaceNight], baselines: Sequence[RunLatencies], expected: Callable[[DeviceInfo], bool]
+) -> list[PhoneResult]:
     """Phones of the baseline that were not there."""
     there = {each.place.phone for each in found}
     results: dict[tuple[str, str], PhoneResult] = {}
     for baseline in baselines:
         own = [each for each in baseline.latencies if "campaign " not in each.setting]
         for place in places(own):
-            if place.phone not in there:
+            if place.phone not in there and expected(place.device):
                 here = [each for each in own if each.phone == place.phone and each.setting == place.setting]
                 names = dict.fromkeys(each.model for each in here if _used(each))
                 models = tuple(ModelResult(name, "missing") for name in names)

@@ -99,7 +99,7 @@ class _Night:
         measured = read_latencies(self._folder)
         found = compare_places(measured, self._earlier, self._policy)
         names = list(self._night.models.values())
-        phones = judge(found, self._earlier, names, measured.latencies, self._policy, count)
+        phones = judge(found, self._earlier, names, measured.latencies, self._policy, count, self._config.asks_for)
         return NightResult(
             name=self._config.name,
             run=str(self._folder),
@@ -109,7 +109,7 @@ class _Night:
             margin=self._config.alarm.margin,
             phones=phones,
             campaigns=campaigns,
-            notes=(*self._notes, *_notes(found, self._earlier, measured)),
+            notes=(*self._notes, *_notes(found, self._earlier, measured, names)),
         )
 
     def _again(self) -> None:
@@ -199,7 +199,9 @@ def _cost_ms(found: Sequence[PlaceNight], name: str) -> float:
     return max(values, default=float("inf"))
 
 
-def _notes(found: Sequence[PlaceNight], earlier: Sequence[RunLatencies], measured: RunLatencies) -> list[str]:
+def _notes(
+    found: Sequence[PlaceNight], earlier: Sequence[RunLatencies], measured: RunLatencies, models: Sequence[str]
+) -> list[str]:
     """What a reader must know before the figures."""
     notes = []
     if not earlier:
@@ -213,6 +215,10 @@ def _notes(found: Sequence[PlaceNight], earlier: Sequence[RunLatencies], measure
                 )
         if earlier and each.comparison is None:
             notes.append(f"the baseline has nothing of {each.place.device.name}: it was only measured")
+    for run in earlier:
+        gone = {each.model for each in run.latencies if each.session.startswith(PASSES)} - set(models)
+        if gone:
+            notes.append(f"{len(gone)} models of {run.folder} are not measured any more: {', '.join(sorted(gone))}")
     for device, number in sorted(measured.missing.items()):
         notes.append(f"{number} measurements on {device} are missing")
     return notes

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.phone_identity import serial_hash
 from orchestrator.errors import ConfigError
 from orchestrator.nightly.config import load_nightly
 from orchestrator.nightly.models import stage
+from profiling.records import DeviceInfo
 
 TEXT = """
 name: farm
@@ -62,3 +64,18 @@ references: 2""",
     for file in first:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
         assert all(character.isalnum() or character in "._-" for character in file)
+
+
+def test_which_devices_a_night_is_for(tmp_path: Path) -> None:
+    pixel = DeviceInfo("Pixel 7 aaaa", "adb", "Pixel 7", serial_hash("R58M"))
+    other = DeviceInfo("Pixel 8 bbbb", "adb", "Pixel 8", serial_hash("R59N"))
+    host = DeviceInfo("host", "host", "some processor")
+    asked = {
+        "kind: adb": [pixel, other],
+        "kind: adb, model: Pixel 7": [pixel],
+        "kind: adb, serial: R59N": [other],
+        "kind: host": [host],
+    }
+    for text, devices in asked.items():
+        config = load_nightly(write(tmp_path, TEXT.replace("kind: host", text)))
+        assert [device for device in (pixel, other, host) if config.asks_for(device)] == devices

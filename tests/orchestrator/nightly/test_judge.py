@@ -88,6 +88,13 @@ def test_another_runtime_is_compared_and_marked(tmp_path: Path) -> None:
     assert phone.shift is not None
 
 
+def test_any_of_several_baselines_may_be_of_another_system(tmp_path: Path) -> None:
+    older = night(tmp_path / "older", seed=1, phones=[updated(PHONE, epoch="build-0")])
+    base = night(tmp_path / "base", seed=2)
+    (phone,) = judged(night(tmp_path / "tonight", seed=3), older, base)
+    assert [(change.what, change.before) for change in phone.other_system] == [("build", "build-0")]
+
+
 def test_a_model_that_fails_now_is_broken_and_one_that_always_did_is_failed(tmp_path: Path) -> None:
     crash = {"net0.tflite": Failure("model", "crash", "it crashed")}
     good, bad = night(tmp_path / "good", seed=1), night(tmp_path / "bad", seed=2, failures=crash)
