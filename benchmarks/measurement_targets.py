@@ -135,9 +135,11 @@ def show(title: str, outcomes: dict[str, list[Outcome]]) -> None:
     for rule, found in outcomes.items():
         cost = np.array([each.device_s for each in found])
         rest = [np.median([getattr(each, name) for each in found]) for name in ("blocks", "measured", "believed")]
+        error = float(np.median([each.error for each in found]))
+        shown = "-" if math.isnan(error) else f"{100 * error:.2f} %"
         print(
             f"{rule:>8} {np.median(cost):9.1f} {np.median(cost / seconds):6.2f} {rest[0]:7.0f} {rest[1]:9.3f} "
-            f"{rest[2]:9.3f} {100 * np.median([each.error for each in found]):5.2f} %",
+            f"{rest[2]:9.3f} {shown:>7}",
             flush=True,
         )
 
