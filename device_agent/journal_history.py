@@ -28,10 +28,12 @@ class Marked:
     """A measurement that a drift may have touched.
 
     Attributes:
+        job_id: Names it.
         measured_at: When it was written down, seconds since the epoch.
         marked_at: When it was marked.
     """
 
+    job_id: str
     measured_at: float
     marked_at: float
 
@@ -73,7 +75,7 @@ def _history(database: sqlite3.Connection, key: str) -> DeviceHistory:
         "SELECT at, body FROM entries WHERE kind IN ('reference', 'shifted') AND device = ? ORDER BY position", (key,)
     )
     marked = database.execute(
-        "SELECT measured.at, mark.at FROM entries AS mark JOIN entries AS measured"
+        "SELECT mark.job_id, measured.at, mark.at FROM entries AS mark JOIN entries AS measured"
         " ON measured.job_id = mark.job_id AND measured.kind IN ('measurement', 'failure')"
         " WHERE mark.kind = 'suspect' AND mark.device = ? ORDER BY mark.position",
         (key,),

@@ -85,7 +85,7 @@ def _add_limits(shown: go.Figure, points: Sequence[ReferencePoint], *, named: bo
     if not judged:
         return
     x = [_moment(point.at) for point in judged]
-    line = {"width": 0, "shape": "hv"}
+    line = {"width": 0, "shape": "vh"}  # what was learned from one value is expected of the next
     hidden: dict[str, Any] = {"x": x, "mode": "lines", "hoverinfo": "skip"}
     shown.add_scatter(**hidden, y=[point.low_ms for point in judged], line=line, showlegend=False)
     high = [point.high_ms for point in judged]
@@ -93,7 +93,7 @@ def _add_limits(shown: go.Figure, points: Sequence[ReferencePoint], *, named: bo
         **hidden, y=high, line=line, fill="tonexty", fillcolor=_BAND, name="expected, and limits", showlegend=named
     )
     expected = [point.expected_ms for point in judged]
-    shown.add_scatter(**hidden, y=expected, line={"color": GREY, "width": 1, "shape": "hv"}, showlegend=False)
+    shown.add_scatter(**hidden, y=expected, line={"color": GREY, "width": 1, "shape": "vh"}, showlegend=False)
 
 
 def _reference_hover(point: ReferencePoint) -> str:

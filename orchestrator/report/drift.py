@@ -86,6 +86,7 @@ class DriftFigure:
         changes: When the phone's system, or the reference model, became another one: what came before is no measure
             for what came after.
         events: Its drifts.
+        suspects: The jobs whose measurements are marked.
     """
 
     phone: str
@@ -93,6 +94,7 @@ class DriftFigure:
     count: int
     changes: tuple[float, ...]
     events: tuple[DriftEvent, ...]
+    suspects: frozenset[str]
 
 
 def drift_figures(journal: Path) -> tuple[DriftFigure, ...]:
@@ -138,6 +140,7 @@ def drift_figure(phone: str, history: DeviceHistory, policy: ChartPolicy | None 
         count=len(systems),
         changes=tuple(history.references[index].at for index in changed),
         events=tuple(_events(phone, history, is_alarm, set(changed))),
+        suspects=frozenset(mark.job_id for mark in history.marked),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.campaign.jobs import begun_as
 from orchestrator.report import readable
 from orchestrator.report.conditions import ConditionFigure
 from orchestrator.report.draw_quality import (
@@ -39,7 +40,9 @@ class Quality:
 
 def campaign_drift_section(run: Run) -> Html:
     """A campaign's section, with what its fleet's journal says of references."""
-    return drift_section(Quality(gather(observed_in_run(run)), drift_figures(run.folder / JOURNAL)))
+    drifts = drift_figures(run.folder / JOURNAL)
+    suspects = frozenset(begun_as(job) for drift in drifts for job in drift.suspects)
+    return drift_section(Quality(gather(observed_in_run(run, suspects)), drifts))
 
 
 def drift_section(quality: Quality) -> Html:
@@ -71,8 +74,7 @@ def _findings(quality: Quality) -> Html:
             if events
             else f"No drift in {count:,} references on {_counted(len(quality.drifts), 'phone')}."
         )
-    marked = sum(device.suspects for device in devices) or sum(event.marked for event in events)
-    if marked:
+    if marked := sum(device.suspects for device in devices):
         found.append(f"{_counted(marked, 'measurement')} marked as suspect: made since the last good reference before.")
     blocks, rejected = sum(d.blocks for d in devices), sum(sum(d.rejected.values()) for d in devices)
     if blocks:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from orchestrator.campaign.jobs import job_name
 from orchestrator.collect.records import CollectedResult
 from orchestrator.collect.store import CollectStore
 from orchestrator.report.run import Run
@@ -34,14 +35,20 @@ class Observed:
     suspect: bool = False
 
 
-def observed_in_run(run: Run) -> Iterator[Observed]:
-    """What a campaign measured; marks of drift are in its journal, with the phones."""
+def observed_in_run(run: Run, suspects: Collection[str] = ()) -> Iterator[Observed]:
+    """What a campaign measured.
+
+    Args:
+        run: The campaign.
+        suspects: Names of the jobs that a drift may have touched: they are in the fleet's journal.
+    """
     for record in run.latencies:
         result = record.measurement or record.failure
         if result is not None and record.at is not None:
             artifact = record.measurement.artifact_sha256 if record.measurement else ""
             subject = hash((artifact, record.candidate if not artifact else 0, record.purpose))
-            yield Observed(record.device, record.at, result, record.blocks, "", subject)
+            suspect = job_name(record.candidate, record.device, record.purpose) in suspects
+            yield Observed(record.device, record.at, result, record.blocks, "", subject, suspect)
 
 
 def observed_in_collection(store: CollectStore) -> Iterator[Observed]:

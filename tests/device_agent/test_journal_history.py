@@ -39,6 +39,7 @@ def test_each_device_has_its_references_and_marks(tmp_path: Path) -> None:
     assert [timed.reference.verdict for timed in one.references] == ["starting", "good", "shifted"]
     assert [timed.at for timed in one.references] == sorted(timed.at for timed in one.references)
     (mark,) = one.marked  # only what came after the good one
+    assert mark.job_id == "b"
     assert one.references[1].at <= mark.measured_at <= one.references[2].at <= mark.marked_at
     assert (other.info, len(other.references), other.marked) == (None, 1, ())
 

@@ -50,7 +50,7 @@ def write_journal(
                 journal.suspect_since_last_good(lease, "it had shifted")
             for number in range(jobs_between):
                 result = Measurement(2.0, 0.01, 1.9, 2.1, (), "A", (), 0.02, "ab" * 32, info)
-                journal.record(f"{key}/{index}/{number}", result, lease)
+                journal.record(f"{info.serial_hash}/{index}/{number}", result, lease)
 
 
 def spread_over_time(path: Path, begun_s: float = BEGUN_S, step_s: float = STEP_S) -> None:

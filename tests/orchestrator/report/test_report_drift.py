@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.journal import Journal, Reference
+from device_agent.lease import Lease
+from orchestrator.campaign.jobs import job_name
 from orchestrator.errors import RunFolderError
 from orchestrator.report.drift import SHOWN, drift_figures
-from profiling.records import DeviceInfo
+from orchestrator.report.page import write_report
+from orchestrator.rig import JOURNAL
+from profiling.drift import ControlChart
+from profiling.records import DeviceInfo, Measurement
 from tests.orchestrator.report.journals import quiet, write_journal
+from tests.orchestrator.report.runs import RunWriter, make_config
+from tests.orchestrator.report.test_report_page import Page
 
 STEADY = DeviceInfo("Pixel 7 0a1b", "adb", model="Pixel 7", serial_hash="0a1b", epoch="build 1")
 DRIFTING = DeviceInfo("Pixel 7 2c3d", "adb", model="Pixel 7", serial_hash="2c3d", epoch="build 1")
@@ -102,3 +110,32 @@ def test_without_a_journal_there_is_nothing_and_a_damaged_one_is_named(journal: 
     journal.write_text("nothing like a database " * 100)
     with pytest.raises(RunFolderError, match=r"journal\.sqlite"):
         drift_figures(journal)
+
+
+def test_a_campaigns_page_has_its_fleets_references(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, make_config())
+    writer.finish(writer.propose(6))
+    folder = writer.close()
+    with Journal(folder / JOURNAL) as journal:
+        lease = Lease("SERIAL1", 1)
+        chart = ControlChart()
+        for index, value in enumerate([*quiet(6), 2.5]):
+            chart, reading = chart.observe(value)
+            journal.add_reference(lease, Reference("ab" * 32, "build 1", value, reading.log_ratio, reading.verdict))
+            if reading.verdict == "shifted":
+                journal.suspect_since_last_good(lease, "it had shifted")
+            elif index < 6:
+                result = Measurement(2.0, 0.01, 1.9, 2.1, (), "A", (), 0.02, "ab" * 32, STEADY)
+                journal.record(job_name(index, "host", "search", continued=index == 5), result, lease)
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "1 drift on 1 phone, in 7 references. 1 measurement marked as suspect" in page.prose
+    assert "figure-drift-0" in page.figures
+    assert STEADY.name in page.prose
+    assert "SERIAL1" not in page.text
+
+
+def test_a_campaign_without_phones_says_what_it_has_not(pareto_run: Path) -> None:
+    page = Page(write_report(pareto_run).read_text(encoding="utf-8"))
+    assert "No phone has references here" in page.prose
+    assert {"figure-rejected", "figure-grades"} <= set(page.figures)
+    assert not any("drift" in figure or "temperatures" in figure for figure in page.figures)
