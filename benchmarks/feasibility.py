@@ -208,7 +208,7 @@ def summarise(task: Task, runs: Sequence[dict[str, Any]], count: int) -> dict[st
 
 
 def speed(task: Task, checkpoint: Path | None, batch: int, repeats: int) -> dict[str, float]:
-    """Median seconds of processor time an architecture of one batch, at the learned conditions and insisting on both."""
+    """Median seconds of CPU time an architecture of one batch, at the learned conditions and insisting on both."""
     device = task.devices[0]
     budget = DeviceBudget.on(device.latency_ms, device.budgets_ms[3], task.generator.references, device.name)
     conditions = Conditions.of(task.quantile, [budget])

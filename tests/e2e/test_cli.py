@@ -155,8 +155,8 @@ def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(campaign: Path, tmp
 
 
 def test_a_second_process_on_the_run_folder_is_told(campaign: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "busy"
-    arguments = ["run", str(campaign), "--out", str(folder), "--set", "budget.candidates=500"]  # longer than it is asked
+    folder = tmp_path / "busy"  # for longer than the questions take
+    arguments = ["run", str(campaign), "--out", str(folder), "--set", "budget.candidates=500"]
     command = [sys.executable, "-m", "orchestrator.cli.main", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
