@@ -70,9 +70,9 @@ def _findings(quality: Quality) -> Html:
         phones = {event.phone for event in events}
         count = sum(drift.count for drift in quality.drifts)
         found.append(
-            f"{_counted(len(events), 'drift')} on {_counted(len(phones), 'phone')}, in {count:,} references."
+            f"{_counted(len(events), 'drift')} on {_counted(len(phones), 'phone')}, in {_counted(count, 'reference')}."
             if events
-            else f"No drift in {count:,} references on {_counted(len(quality.drifts), 'phone')}."
+            else f"No drift in {_counted(count, 'reference')} on {_counted(len(quality.drifts), 'phone')}."
         )
     if marked := sum(device.suspects for device in devices):
         found.append(f"{_counted(marked, 'measurement')} marked as suspect: made since the last good reference before.")
