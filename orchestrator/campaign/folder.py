@@ -19,6 +19,7 @@ from orchestrator.folder_lock import FolderLock
 from profiling.store import CampaignStore
 
 STORE = "campaign.sqlite"
+_NIGHT = "nightly.json"  # what `nag nightly` leaves; its package builds on this one, so the name stands here again
 
 
 class RunFolder:
@@ -75,6 +76,10 @@ class RunFolder:
 
 def store_path(run: Path) -> Path:
     """The store of a run folder. Raises RunFolderError when there is none."""
+    if (run / _NIGHT).is_file():
+        raise RunFolderError(
+            f"{run} is a night, not a campaign", f"its page is {run / 'report.html'}; its runs are in {run / 'passes'}"
+        )
     if not (run / STORE).is_file():
         raise RunFolderError(f"{run} is no run folder: it has no {STORE}", "start one with: nag run CONFIG --out RUN")
     return run / STORE

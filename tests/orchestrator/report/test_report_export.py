@@ -222,3 +222,10 @@ def test_a_missing_run_is_a_friendly_error(app: typer.Typer, verb: list[str], tm
     assert isinstance(done.exception, NagError)
     assert "no run folder" in str(done.exception)
     assert "nag run" in done.exception.hint
+
+
+def test_a_night_has_a_page_of_its_own(app: typer.Typer, tmp_path: Path) -> None:
+    (tmp_path / "nightly.json").write_text("{}")
+    done = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert isinstance(done.exception, NagError)
+    assert str(tmp_path / "report.html") in done.exception.hint
