@@ -86,7 +86,6 @@ def _measured(job: CollectJob, info: DeviceInfo, hot: bool, at: float, rng: np.r
     level = 1.0 + 0.05 * job.model.id - 0.6 * (job.setting.precision == "int8") + slow
     blocks = []
     for index, value in enumerate(np.exp(level + rng.normal(0, 0.01, 5))):
-        rejected = hot and index % 2 == 1
         temperature = 31.0 + 9.0 * hot + 2 * math.sin(at / 9000) + float(rng.normal(0, 0.3))
         reading = {
             "temp_c": temperature,
@@ -95,15 +94,19 @@ def _measured(job: CollectJob, info: DeviceInfo, hot: bool, at: float, rng: np.r
             "frequency_khz": [1_800_000, 1_500_000 if hot else 2_400_000],
             "limit_khz": [1_800_000, 1_600_000 if hot else 2_400_000],
         }
-        status, reason = ("rejected", "throttled") if rejected else ("ok", "")
-        if not rejected and rng.random() < 0.03:
-            status, reason = "rejected", "not_steady"
+        reason = "throttled" if hot and index % 2 == 1 else "not_steady" if rng.random() < 0.03 else ""
         blocks.append(
             Block(
-                index, 50, "median", float(value), started_at=at + index, status=status, reason=reason,
+                index=index,
+                runs=50,
+                statistic="median",
+                value_ms=float(value),
+                started_at=at + index,
+                status="rejected" if reason else "ok",
+                reason=reason,
                 conditions={"before": reading, "after": reading},
-            )  # type: ignore[arg-type]
-        )  # fmt: skip
+            )
+        )
     return estimate(blocks, MeasurementPlan(), "ab" * 32, info)
 
 
