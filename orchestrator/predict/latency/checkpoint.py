@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orchestrator.errors import CheckpointError
 from orchestrator.generate.pool import width
-from orchestrator.generate.tensor_file import read_model, write_tensors
+from orchestrator.generate.tensor_file import read_model, read_tensors, write_tensors
 from orchestrator.predict.latency.adapt import adapt
 from orchestrator.predict.latency.adapted import AdaptedLatency
 from orchestrator.predict.latency.prior import LatencyPrior
@@ -59,8 +59,9 @@ def load_prior(path: Path, space: Space) -> LatencyPrior:
 
 
 def has_shipped_prior(space: Space) -> bool:
-    """Whether a prior for the space comes with the package."""
-    return _shipped(space).is_file()
+    """Whether a prior for this very space comes with the package; one with a searched resolution is another."""
+    path = _shipped(space)
+    return path.is_file() and read_tensors(path)[1].get("choices") == [list(choices) for choices in space.choices]
 
 
 def shipped_prior(space: Space) -> LatencyPrior:

@@ -11,6 +11,7 @@ import torch
 from orchestrator.errors import CheckpointError, ConfigError, DataError
 from orchestrator.predict.latency.checkpoint import (
     AdaptedFile,
+    has_shipped_prior,
     load_adapted,
     load_prior,
     save_adapted,
@@ -116,3 +117,8 @@ def test_rows_and_columns_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         device_columns(tmp_path / "none.csv")
     assert device_columns(good) == ("phone", "other")
+
+
+def test_a_space_with_other_choices_has_no_prior() -> None:
+    assert has_shipped_prior(MobileNetV3())
+    assert not has_shipped_prior(MobileNetV3(resolutions=(160, 224)))
