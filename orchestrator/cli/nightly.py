@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.collect.config import CollectConfig
     from orchestrator.collect.events import Listener
     from orchestrator.nightly.result import NightResult
+    from profiling.compare import Effect
 
 
 def nightly(
@@ -92,7 +93,7 @@ def _print(result: NightResult, files: dict[str, Path]) -> None:
     from rich.text import Text
 
     from orchestrator.nightly.page import verdict_text
-    from orchestrator.nightly.result import ALARMS, INCOMPLETE, change_text
+    from orchestrator.nightly.result import ALARMS, INCOMPLETE
 
     console = Console(highlight=False)
     style = {0: "bold green", 1: "bold red"}.get(result.exit_code, "bold yellow")
@@ -102,12 +103,12 @@ def _print(result: NightResult, files: dict[str, Path]) -> None:
     for note in result.notes:
         console.print(Text(f"  note: {note}", style="yellow"), soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for heading in ("phone", "as a whole", "models", "slower", "missing", "finds from"):
+    for heading in ("phone", "as a whole, 95 %", "models", "slower", "missing", "finds from"):
         table.add_column(heading, no_wrap=heading != "phone", overflow="fold")
     for phone in result.phones:
         table.add_row(
             Text(f"{phone.device.name}, {phone.setting}"),
-            Text(change_text(phone.shift).split(",")[0] if phone.shift else phone.status),
+            Text(_shift_text(phone.shift) if phone.shift else phone.status),
             str(len(phone.models)),
             str(sum(model.status in ALARMS for model in phone.models)),
             str(sum(model.status in INCOMPLETE for model in phone.models) + phone.passes_missed),
@@ -119,3 +120,8 @@ def _print(result: NightResult, files: dict[str, Path]) -> None:
         console.print(Text(f"{what:<11}{path}"), soft_wrap=True)
     if not result.baseline:
         console.print(Text(f"next night: nag nightly CONFIG --baseline {result.run}"), soft_wrap=True)
+
+
+def _shift_text(shift: Effect) -> str:
+    """With its interval, always: without, a difference that may be none looks like one."""
+    return f"{shift.ratio - 1:+.1%} [{shift.low - 1:+.1%}, {shift.high - 1:+.1%}]"
