@@ -33,9 +33,10 @@ def generate(
     guide: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE:COLUMN|ofa:FILE",
-            help="Maximise what a predictor says: one fitted on this column of a table, or OFA's own for "
-            "mobilenetv3. May be given several times; each counts in its spread over the space.",
+            metavar="FILE:COLUMN|ofa:FILE|accuracy:FILE@DATASET[@FILE:COLUMN]",
+            help="Maximise what a predictor says: one fitted on this column of a table, OFA's own for mobilenetv3, or "
+            "one that knows other data sets (nag train accuracy), told what was evaluated on this one, if anything "
+            "was. May be given several times; each counts in its spread over the space.",
         ),
     ] = None,
     latency_budget: Annotated[

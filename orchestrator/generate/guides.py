@@ -1,8 +1,9 @@
 """Guides: what generation is steered by outside of a campaign, named as on the command line.
 
 A score is `FILE:COLUMN` (a predictor fitted on a table), `ofa:FILE` (OFA's accuracy predictor), or
-`accuracy:CHECKPOINT@DATASET` (a predictor across data sets, on images that nothing was trained on); a device whose
-latencies can be predicted is `table:FILE:COLUMN` or `lut:FILE[@WIDTH]` (a table of blocks).
+`accuracy:CHECKPOINT@DATASET[@FILE:COLUMN]` (a predictor across data sets, on images that nothing was trained on, or
+only the architectures of a table); a device whose latencies can be predicted is `table:FILE:COLUMN` or
+`lut:FILE[@WIDTH]` (a table of blocks).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from orchestrator.errors import ConfigError, Problem
 from orchestrator.generate.base import Generator, Utility
 from orchestrator.generate.budget import Prediction, WeightedSum, budget_utility, spread
 from orchestrator.generate.pool import score
-from orchestrator.generate.table_guide import TablePrediction, fit_latency, fit_score
+from orchestrator.generate.table_guide import TablePrediction, fit_latency, fit_score, read_percent
 from orchestrator.space.base import FloatArray, IntArray, Space
 from orchestrator.space.mobilenetv3 import MobileNetV3
 
@@ -57,7 +58,7 @@ def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
 
     Args:
         space: Whose architectures are scored.
-        text: `FILE:COLUMN`, `ofa:FILE` or `accuracy:CHECKPOINT@DATASET`.
+        text: `FILE:COLUMN`, `ofa:FILE` or `accuracy:CHECKPOINT@DATASET[@FILE:COLUMN]`.
         seed: Chooses the rows of a table that its predictor is fitted on.
 
     Raises:
@@ -76,15 +77,24 @@ def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
 
 
 def _across_datasets(space: Space, text: str, rest: str, seed: int) -> Utility:
-    """Accuracy on a data set that nothing was trained on. Raises ConfigError, CheckpointError, DataError."""
+    """Accuracy on a data set, given what was evaluated there, if anything was.
+
+    Raises:
+        ConfigError, CheckpointError, DataError, IllegalArchitecture: As of `make_score`.
+    """
     from orchestrator.predict.transfer.predictor import TransferPredictor
     from orchestrator.predict.transfer.tasks import images_of
 
-    checkpoint, _, dataset = rest.partition("@")
+    checkpoint, _, more = rest.partition("@")
+    dataset, _, evaluated = more.partition("@")
     if not dataset:
-        allowed = "accuracy:CHECKPOINT@DATASET, with digits, an .npz or a folder of pictures as the data set"
+        allowed = (
+            "accuracy:CHECKPOINT@DATASET[@FILE:COLUMN], with digits, an .npz or a folder of pictures as the data set"
+        )
         raise ConfigError("guidance", [Problem("--guide", text, allowed)])
-    return TransferPredictor.load(Path(checkpoint), space).on(images_of(dataset), seed=seed)
+    known = read_percent(space, evaluated) if evaluated else None
+    unseen = TransferPredictor.load(Path(checkpoint), space).on(images_of(dataset), seed=seed)
+    return unseen if known is None else unseen.given(known.slots, known.values)
 
 
 def make_latency(space: Space, device: str, *, seed: int = 0) -> Prediction:

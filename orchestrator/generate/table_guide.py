@@ -92,12 +92,21 @@ def read_column(
         raise DataError(error.message, error.hint) from error
 
 
-def _listed(text: str, above: float | None = None) -> Mapping[str, float]:
+def read_percent(space: Space, column: str) -> Measured:
+    """All rows of `FILE:COLUMN`, which holds percent; errors as of `fit_score`."""
+    listed = _listed(column, at_least=0.0)
+    for name, value in listed.items():
+        if value > 100:
+            raise DataError(f"{column}: {value:g} for {name}", "percent: 0 to 100")
+    return _sampled(space, listed, len(listed), 0)
+
+
+def _listed(text: str, *, at_least: float | None = None, above: float | None = None) -> Mapping[str, float]:
     """The column that a text names. Raises ConfigError, DataError."""
     path, column = split_column(text)
     if column is None:
         raise ConfigError("guidance", [Problem("column", text, "FILE:COLUMN")])
-    return read_column(path, column, above=above)
+    return read_column(path, column, at_least=at_least, above=above)
 
 
 def _sampled(space: Space, listed: Mapping[str, float], rows: int, seed: int) -> Measured:

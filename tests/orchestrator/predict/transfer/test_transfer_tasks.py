@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.main import app
 from orchestrator.errors import DataError
+from orchestrator.generate.guides import make_score
+from orchestrator.generate.pool import score
 from orchestrator.predict.transfer.collect import CollectPlan, collect_tasks
 from orchestrator.predict.transfer.tasks import ACCURACIES, IMAGES, read_images, read_task, read_tasks
+from orchestrator.predict.transfer.train import TransferConfig, train_transfer
 from orchestrator.space.nasbench201 import NASBench201
 from tests.orchestrator.predict.transfer.synthetic import SPACE, task
 
@@ -132,3 +135,23 @@ def test_generation_is_guided_on_images_alone(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*asked, "--guide", f"accuracy:{model}@digits"])
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["architectures"]) == 3
+
+
+def test_what_was_evaluated_on_the_data_set_is_believed(tmp_path: Path) -> None:
+    for number in range(3):
+        _write(tmp_path / "tasks" / f"task{number}", number)
+    known = read_tasks(tmp_path / "tasks", SPACE)
+    model = tmp_path / "a.safetensors"
+    train_transfer(SPACE, known, TransferConfig(steps=3)).save(model, {})
+    slots = SPACE.sample(30, np.random.default_rng(5))
+    values = np.linspace(20.0, 90.0, len(slots))  # which nobody could have known
+    rows = [f"{SPACE.architecture(row).text},{value}" for row, value in zip(slots, values, strict=True)]
+    (tmp_path / "mine.csv").write_text("\n".join(["arch,top1", *rows]))
+    before, after = (
+        make_score(SPACE, f"accuracy:{model}@digits{evaluated}") for evaluated in ("", f"@{tmp_path / 'mine.csv'}:top1")
+    )
+    errors = [np.abs(score(each, slots, SPACE) - values).mean() for each in (before, after)]
+    assert errors[1] < 0.8 * errors[0]
+    (tmp_path / "mine.csv").write_text("\n".join(["arch,top1", *rows[:2], f"{SPACE.architecture(slots[5]).text},240"]))
+    with pytest.raises(DataError, match="240"):
+        make_score(SPACE, f"accuracy:{model}@digits@{tmp_path / 'mine.csv'}:top1")
