@@ -53,7 +53,7 @@ def interrupt() -> Iterator[Callable[[], bool]]:
     def ask(*_: object) -> None:
         asked.set()
         signal.signal(signal.SIGINT, previous)
-        print("saving; once more to stop at once", file=sys.stderr)
+        os.write(2, b"saving; once more to stop at once\n")  # print may be what was interrupted: it is not reentrant
 
     previous = signal.signal(signal.SIGINT, ask)
     try:

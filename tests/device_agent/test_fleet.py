@@ -279,6 +279,7 @@ def test_a_phone_on_which_working_models_crash_is_struck(bench: Bench, start: St
     crashing = BenchPhone("A", always(ModelCrashed("segfault")))
     fleet = start(policy=replace(POLICY, health=HealthPolicy(first_quarantine_s=3000)))
     bench.plug(crashing, BenchPhone("B"))
+    assert fleet.wait_for_devices(2, LONG_S)  # alone, a phone is believed: the model crashes
     results = [fleet.submit(job(str(i))).result(LONG_S) for i in range(30)]
     assert all(measured(result).device.name == "name of B" for result in results)
     assert crashing.runs <= 3
