@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.view import View
 from orchestrator.collect.events import Arrived, Event, Planning, PutOff, Rested, Started, Woke
 from orchestrator.collect.status import CollectStatus, read_status
 from orchestrator.collect.store import STORE, CollectStore, Tally
@@ -27,25 +27,7 @@ _PIPE_WIDTH = 160
 _SHOWN = 10  # skipped models, kinds of failures, and failures of one kind on one device
 
 
-class View(Protocol):
-    """Listens to a collection and shows it."""
-
-    def __call__(self, event: Event) -> None:
-        """Show an event."""
-        ...
-
-    def stop(self) -> None:
-        """Leave the terminal as it was; idempotent."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def make_view(name: str, folder: Path) -> View:
+def make_view(name: str, folder: Path) -> View[Event]:
     """A live view where standard error is a terminal, plain lines otherwise; both on standard error."""
     console = Console(stderr=True)
     return LiveView(console, name, folder) if console.is_terminal else PlainView(console, name, folder)

@@ -6,8 +6,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -30,31 +29,14 @@ from orchestrator.campaign.events import (
 )
 from orchestrator.campaign.state import CampaignState
 from orchestrator.cli.summary import front_table
+from orchestrator.cli.view import View
 from profiling.records import Failure, Measurement
 
 _LINES = 8  # recent results shown below the bar
 _REFRESH_PER_SECOND = 4  # drawing costs processor time that the host device would rather have
 
 
-class View(Protocol):
-    """Listens to a campaign and shows it."""
-
-    def __call__(self, event: Event) -> None:
-        """Show an event; called from several threads."""
-        ...
-
-    def stop(self) -> None:
-        """Leave the terminal as it was; idempotent."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def make_view(config: Config, folder: Path) -> View:
+def make_view(config: Config, folder: Path) -> View[Event]:
     """A live view where standard error is a terminal, plain lines otherwise."""
     console = Console(stderr=True)
     return LiveView(console, config, folder) if console.is_terminal else PlainView(console)

@@ -7,6 +7,7 @@ choices means something else, and on one that cannot, in which many mean the sam
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -56,6 +57,10 @@ class GeneratorContract:
     def generator(self) -> Generator:
         """The generator."""
         raise NotImplementedError
+
+    def times_paid(self, generator: Generator) -> int:
+        """How often one architecture may be evaluated: once, unless it is several generators."""
+        return 1
 
     def calls_per_architecture(self, generator: Generator) -> int:
         """How many calls it may spend on each architecture asked for: the default of its constructor's option."""
@@ -107,7 +112,7 @@ class GeneratorContract:
         choices = generator.space.choices
         utility = Remembers(len(choices), max(map(len, choices)), differentiable=True)
         generator.propose(Request(10, utility, generator.space.sample(4, np.random.default_rng(9)), seed=0))
-        assert len(set(rows)) == len(rows)
+        assert max(Counter(rows).values()) <= self.times_paid(generator)
 
     @pytest.mark.parametrize("guided", [True, False])
     def test_the_same_request_gives_the_same(self, generator: Generator, guided: bool) -> None:
