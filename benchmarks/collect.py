@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent.backend import MeasurementJob, MeasurementResult, OnBlock
+from device_agent.backend import Enough, MeasurementJob, MeasurementResult, OnBlock
 from device_agent.gate import HostGate
 from device_agent.journal import Journal
 from device_agent.lease import Lease
@@ -65,6 +65,10 @@ class Instant:
     def inventory(self) -> tuple[DeviceInfo, ...]:
         """See `MeasurementBackend.inventory`."""
         return tuple(self._infos.values())
+
+    def await_devices(self, enough: Enough, timeout_s: float) -> tuple[DeviceInfo, ...]:
+        """See `MeasurementBackend.await_devices`."""
+        return self.inventory()
 
     def close(self) -> None:
         """See `MeasurementBackend.close`."""

@@ -13,6 +13,7 @@ from profiling.records import Block, DeviceInfo, Failure, Measurement
 
 MeasurementResult = Measurement | Failure
 OnBlock = Callable[[Block], None]
+Enough = Callable[[tuple[DeviceInfo, ...]], bool]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class MeasurementBackend(Protocol):
 
     def inventory(self) -> tuple[DeviceInfo, ...]:
         """The devices that are there."""
+        ...
+
+    def await_devices(self, enough: Enough, timeout_s: float) -> tuple[DeviceInfo, ...]:
+        """The inventory as soon as it is enough, or when so much time is over; phones come when they come."""
         ...
 
     def close(self) -> None:

@@ -94,11 +94,10 @@ class Board:
             now_s = self._clock()
             return tuple((now_s, station) for station in self._stations.values())
 
-    def await_usable(self, count: int, timeout_s: float) -> bool:
-        """Wait until so many devices take jobs; whether they do."""
+    def await_that(self, holds: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until something that depends on the board holds, the board is closed, or the time is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._usable() >= count, timeout_s)
-            return self._usable() >= count
+            self._changed.wait_for(lambda: self._closed or holds(), timeout_s)
 
     def add(self, ticket: Ticket) -> None:
         """A new job. Raises RuntimeError when the board is closed."""
@@ -276,9 +275,6 @@ class Board:
         """Wait for a change, or for the first of these moments that is still to come."""
         first_s = min((moment_s for moment_s in moments_s if moment_s > now_s), default=math.inf)
         self._changed.wait(first_s - now_s if math.isfinite(first_s) else None)
-
-    def _usable(self) -> int:
-        return sum(self._is_usable(key) for key in self._stations)
 
     def _is_usable(self, key: str) -> bool:
         return self._stations[key].state(self._clock()) in ("idle", "busy")

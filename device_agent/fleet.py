@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from device_agent.backend import MeasurementJob, MeasurementResult, OnBlock
+from device_agent.backend import Enough, MeasurementJob, MeasurementResult, OnBlock
 from device_agent.board import Board, StationState
 from device_agent.discovery import Discovery
 from device_agent.gate import HostGate
@@ -144,9 +144,14 @@ class FleetBackend:
             for now_s, station in self._board.stations()
         )
 
+    def await_devices(self, enough: Enough, timeout_s: float) -> tuple[DeviceInfo, ...]:
+        """See `MeasurementBackend.await_devices`."""
+        self._board.await_that(lambda: enough(self.inventory()), timeout_s)
+        return self.inventory()
+
     def wait_for_devices(self, count: int, timeout_s: float) -> bool:
         """Wait until so many devices take jobs; whether they do."""
-        return self._board.await_usable(count, timeout_s)
+        return len(self.await_devices(lambda infos: len(infos) >= count, timeout_s)) >= count
 
     def close(self) -> None:
         """Cancel what waits, stop what runs, put the phones back as they were; nothing is left running. Idempotent."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from device_agent.backend import MeasurementJob, MeasurementResult, OnBlock
+from device_agent.backend import Enough, MeasurementJob, MeasurementResult, OnBlock
 from device_agent.device import Device
 from device_agent.discovery import FixedDevices
 from device_agent.fleet import FleetBackend
@@ -48,6 +48,10 @@ class LocalBackend:
 
     def inventory(self) -> tuple[DeviceInfo, ...]:
         """The devices, in the order given."""
+        return self._infos
+
+    def await_devices(self, enough: Enough, timeout_s: float) -> tuple[DeviceInfo, ...]:
+        """The devices, at once: others will not come."""
         return self._infos
 
     def close(self) -> None:

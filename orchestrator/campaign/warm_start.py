@@ -7,7 +7,6 @@ more, only a hint of what each operator costs, and the user is told.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,6 @@ from profiling.store import CampaignStore
 _META = "warm_start"
 _MOST = 400  # values of a metric: a surrogate's time grows with their cube, and they say little new
 _PATIENCE_S = 60.0  # until a phone has been found and asked what it is
-_POLL_S = 0.1
 _ANOTHER = "this device was not measured there"
 
 
@@ -146,19 +144,18 @@ def read_warm_start(store: CampaignStore) -> WarmStart:
 
 def _present(backend: MeasurementBackend, config: Config) -> Mapping[str, tuple[DeviceInfo, ...]]:
     """What stands behind each of the campaign's names; phones are waited for."""
-    deadline_s = time.monotonic() + _PATIENCE_S
-    while True:
-        infos = backend.inventory()
-        found = {name: tuple(info for info in infos if name in (info.name, info.model)) for name in config.device_names}
-        missing = [name for name, behind in found.items() if not behind]
-        if not missing:
-            return found
-        if time.monotonic() > deadline_s:
-            raise DevicesMissing(
-                f"{', '.join(missing)}: not there, so nobody knows whether its system is still the one of earlier runs",
-                "look with: nag devices, nag doctor",
-            )
-        time.sleep(_POLL_S)
+
+    def behind(infos: Sequence[DeviceInfo]) -> dict[str, tuple[DeviceInfo, ...]]:
+        return {name: tuple(info for info in infos if name in (info.name, info.model)) for name in config.device_names}
+
+    found = behind(backend.await_devices(lambda infos: all(behind(infos).values()), _PATIENCE_S))
+    missing = [name for name, infos in found.items() if not infos]
+    if missing:
+        raise DevicesMissing(
+            f"{', '.join(missing)}: not there, so nobody knows whether its system is still the one of earlier runs",
+            "look with: nag devices, nag doctor",
+        )
+    return found
 
 
 def gathered(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from device_agent.backend import MeasurementJob, MeasurementResult, OnBlock
+from device_agent.backend import Enough, MeasurementJob, MeasurementResult, OnBlock
 from device_agent.gate import HostGate
 from device_agent.journal import Journal
 from device_agent.lease import Lease
@@ -62,6 +62,9 @@ class Phones:
         return future
 
     def inventory(self) -> tuple[DeviceInfo, ...]:
+        return tuple(self.infos)
+
+    def await_devices(self, enough: Enough, timeout_s: float) -> tuple[DeviceInfo, ...]:
         return tuple(self.infos)
 
     def close(self) -> None:
