@@ -44,7 +44,8 @@ def main() -> None:
             cpu_s, clock_s = np.median(taken, axis=0)
             print(
                 f"{name}, {kind}: {cpu_s:.2f} s of processor time ({cpu_s / limit_s:.2f} of the limit), "
-                f"{clock_s:.2f} s by the clock ({clock_s / limit_s:.2f}); validity before projection {min(validity):.3f} at least"
+                f"{clock_s:.2f} s by the clock ({clock_s / limit_s:.2f}); "
+                f"validity before projection {min(validity):.3f} at least"
             )
 
 
