@@ -20,11 +20,19 @@ from profiling.records import DeviceInfo
 class LocalBackend:
     """A fleet whose devices are always there: errors are retried at once, on the same device or on one of its model."""
 
-    def __init__(self, devices: Sequence[Device], host_gate: HostGate | None = None, *, retries: int = 2) -> None:
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        host_gate: HostGate | None = None,
+        *,
+        retries: int = 2,
+        accept_unusable: bool = False,
+    ) -> None:
         """Args:
             devices: Owned and closed by the backend; their names are unique.
             host_gate: Blocks on devices of kind `host` run inside its `measuring()`. Closed with the backend.
             retries: How often a measurement goes on after an infrastructure error, with the blocks it has.
+            accept_unusable: For callers that judge blocks themselves: a measurement without a usable block is a result.
 
         Raises:
             ValueError: Two devices have the same name.
@@ -35,7 +43,7 @@ class LocalBackend:
             health=HealthPolicy(first_quarantine_s=0.0),
             patience_s=math.inf,
             idle_s=None,
-            accept_unusable=True,
+            accept_unusable=accept_unusable,
         )
         self._fleet = FleetBackend([FixedDevices(devices)], policy=policy, host_gate=host_gate)
 

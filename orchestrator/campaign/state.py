@@ -21,7 +21,7 @@ from orchestrator.optimize.observation import Observation, Observed
 from orchestrator.optimize.pareto import hypervolume, pareto_mask
 from orchestrator.space.base import FloatArray
 from profiling.records import Failure, Measurement
-from profiling.store import CampaignStore, CandidateRow, NetworkRow
+from profiling.store import CampaignStore, CandidateRow, NetworkRow, Outcome
 
 CandidateStatus = Literal["running", "measured", "failed"]
 
@@ -183,7 +183,7 @@ def read_state(store: CampaignStore, config: Config) -> CampaignState:
     for row in store.candidates():
         accuracy = accuracies.get(row.id)
         latencies = by_candidate.get(row.id, {})
-        failures = {latency_metric(d): o.failure for d, o in latencies.items() if o.failure is not None}
+        failures = {latency_metric(device): why for device, o in latencies.items() if (why := _failure(o)) is not None}
         if accuracy is not None and accuracy.failure is not None:
             failures[ACCURACY] = accuracy.failure
         times = [o.at for o in latencies.values()] + ([accuracy.at] if accuracy is not None else [])
@@ -192,7 +192,7 @@ def read_state(store: CampaignStore, config: Config) -> CampaignState:
                 row=row,
                 network=networks.get(row.id),
                 accuracy=AccuracyResult.from_json(accuracy.value) if accuracy and accuracy.value else None,
-                latencies={d: o.value for d, o in latencies.items() if o.value is not None},
+                latencies={d: o.value for d, o in latencies.items() if o.value is not None and _failure(o) is None},
                 failures=failures,
                 finished_at=max(times, default=0.0),
                 wanted=wanted,
@@ -200,3 +200,10 @@ def read_state(store: CampaignStore, config: Config) -> CampaignState:
         )
     reference = store.meta("reference")
     return CampaignState(config, tuple(candidates), store.rounds(), None if reference is None else tuple(reference))
+
+
+def _failure(outcome: Outcome) -> Failure | None:
+    """Why there is no latency. A NaN must never meet the optimiser: it would hide every front."""
+    if outcome.value is not None and outcome.value.grade == "F":
+        return Failure("infrastructure", "blocks_rejected", "; ".join(outcome.value.reasons))
+    return outcome.failure

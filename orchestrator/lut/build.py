@@ -78,7 +78,7 @@ def build_table(
     architectures = spread_architectures(target, request.validate, request.seed)
     networks = network_items(target, architectures)
     try:
-        backend = LocalBackend([device])
+        backend = LocalBackend([device], accept_unusable=True)
         try:
             with Journal(journal) as kept:
                 ledger = Ledger(kept, _scope(info, request))

@@ -94,6 +94,23 @@ def test_earlier_blocks_count() -> None:
     assert [block.index for block in new] == [3]
 
 
+def test_a_measurement_without_a_usable_block_is_made_again_and_is_no_result() -> None:
+    rejected = [-10.0] * PLAN.max_blocks  # negative: the script rejects the block
+    again = result_of(*rejected, *[20.0] * 4)
+    assert isinstance(again, Measurement)
+    assert again.latency_ms == pytest.approx(20.0)
+    never = result_of(*rejected * 3)
+    assert isinstance(never, Failure)
+    assert (never.kind, never.code) == ("infrastructure", "blocks_rejected")
+    assert "throttled" in never.detail
+
+    backend = LocalBackend([ScriptedDevice(rejected)], accept_unusable=True)
+    asked_for = backend.submit(job()).result(LONG_S)
+    backend.close()
+    assert isinstance(asked_for, Measurement)
+    assert asked_for.grade == "F"
+
+
 def test_devices_work_side_by_side() -> None:
     """Two devices meet at a barrier, which one after the other they never could."""
     barrier = threading.Barrier(2, timeout=LONG_S)

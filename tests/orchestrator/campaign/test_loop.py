@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from device_agent.errors import DeviceError
 from orchestrator.campaign.events import AccuracyDone, BlockDone, Event, Finished, LatencyDone, Proposed, RoundDone
 from orchestrator.campaign.folder import STORE, RunFolder
 from orchestrator.campaign.loop import candidate_seed, run_campaign, spread
-from orchestrator.campaign.state import CampaignState, read_config
+from orchestrator.campaign.state import CampaignState, read_config, read_state
 from orchestrator.errors import DevicesMissing, NagError, RunFolderBusy
 from profiling.store import CampaignStore
 from tests.orchestrator.campaign.tables import table_config, write_table
@@ -162,6 +164,21 @@ def test_a_broken_device_is_no_label(table: Path, tmp_path: Path) -> None:
         run_campaign(config, tmp_path / "run", silent)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     assert run_campaign(config, tmp_path / "run", silent).counts == {"measured": 3, "failed": 0, "running": 0}
+
+
+def test_a_measurement_without_a_value_hides_no_front(table: Path, tmp_path: Path) -> None:
+    before = run_campaign(table_config(table), tmp_path, silent)
+    first = before.candidates[0]
+    useless = replace(first.latencies["phone"], grade="F", latency_ms=math.nan, reasons=("not_steady: 9",))
+    with CampaignStore.open(tmp_path / STORE) as store:
+        store.add_round(14, {}, [replace(first.row, id=14, round=14, identity="another")])
+        store.add_accuracy(14, first.accuracy.to_json() if first.accuracy else {})
+        store.add_measurement(14, "phone", useless)
+        after = read_state(store, read_config(store))
+    failed = after.candidates[14]
+    assert (failed.status, failed.failures["latency_ms[phone]"].detail) == ("failed", "not_steady: 9")
+    assert architectures(after)[:14] == architectures(before)
+    assert after.progress[-1] == before.progress[-1]
 
 
 SHORT = {"candidates": 11, "batch": 3, "initial": 8}

@@ -97,7 +97,7 @@ def test_the_stop_rule_spends_blocks_where_they_are_needed(tmp_path: Path) -> No
     for noise in (0.05, 0.001):
         phone = TruePhone(noise=noise)
         with Journal(tmp_path / f"{noise}.sqlite") as journal:
-            ledger, backend = Ledger(journal, "test"), LocalBackend([phone])
+            ledger, backend = Ledger(journal, "test"), LocalBackend([phone], accept_unusable=True)
             passes = Passes(
                 backend, phone.info, plan, ledger, seed=0, progress=lambda _: None, stop=lambda: False
             )  # fmt: skip

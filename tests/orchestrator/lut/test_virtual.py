@@ -20,7 +20,7 @@ def test_parts_run_on_a_phone(tmp_path: Path) -> None:
     items = (empty_item(), first, last)
     with opened_virtual(1) as phone, Journal(tmp_path / "journal.sqlite") as journal:
         info = phone.info
-        backend = LocalBackend([phone])
+        backend = LocalBackend([phone], accept_unusable=True)
         passes = Passes(
             backend, info, PLAN, Ledger(journal, "test"), seed=0, progress=lambda _: None, stop=lambda: False
         )
