@@ -146,6 +146,14 @@ class CampaignStore(Database):
                 (candidate, device, purpose, time.time(), *_either(result)),
             )
 
+    def refine_measurement(self, candidate: int, device: str, result: Measurement) -> None:
+        """A better estimate, from more blocks, of what was measured for the search; when it arrived stays as it was."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE measurements SET measurement = ? WHERE candidate = ? AND device = ? AND purpose = 'search'",
+                (_either(replace(result, blocks=()))[0], candidate, device),
+            )
+
     # Reading.
 
     def rounds(self) -> dict[int, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,9 @@ from orchestrator.space.registry import SPACES, make_space, space_options
 from orchestrator.track.config import TrackerConfig
 from profiling.plan import MeasurementPlan
 from profiling.precision import Precision
+
+
+_FEWEST_BLOCKS = 2  # that tell anything of how far blocks differ
 
 
 class _Section(BaseModel):
@@ -148,7 +152,7 @@ class MeasureConfig(BlocksConfig):
     delegate: str = "cpu"
     precision: Precision = Field("float32", description="of the artifacts: float32, float16 (weights only), int8")
     loose_half_width: float | None = Field(
-        None, gt=0, lt=0.5, description="away from the front and from bounds this will do; default: target_half_width"
+        None, gt=0, lt=0.5, description="will do while searching; at the end the front is measured on, to the target"
     )
 
     @pydantic.field_validator("loose_half_width")
@@ -161,6 +165,13 @@ class MeasureConfig(BlocksConfig):
     def plan(self) -> MeasurementPlan:
         """The plan for one measurement whose value matters."""
         return self.plan_for(threads=self.threads, delegate=self.delegate, affinity=self.affinity)
+
+    def search_plan(self) -> MeasurementPlan:
+        """The plan while searching: loose where that was asked for, and then two blocks may do."""
+        plan = self.plan()
+        if self.loose_half_width is None:
+            return plan
+        return replace(plan, target_half_width=self.loose_half_width, min_blocks=min(plan.min_blocks, _FEWEST_BLOCKS))
 
 
 class BudgetConfig(_Section):

@@ -14,11 +14,9 @@ from orchestrator.campaign.config import ACCURACY, Config, latency_metric
 from orchestrator.campaign.events import AccuracyDone, BlockDone, LatencyDone, Listener
 from orchestrator.campaign.folder import RunFolder
 from orchestrator.campaign.jobs import job_name
-from orchestrator.campaign.state import Candidate, read_state
+from orchestrator.campaign.state import Candidate
 from orchestrator.errors import DevicesMissing, ObjectiveFailed
 from orchestrator.objective.base import AccuracyJob, AccuracyResult, Objective
-from orchestrator.optimize.observation import Observed
-from orchestrator.optimize.precision import worth_measuring_on
 from orchestrator.rig import Rig
 from orchestrator.space.base import Architecture, Space
 from profiling.network import Network
@@ -34,12 +32,13 @@ Result = AccuracyResult | Measurement | Failure
 
 @dataclass(frozen=True)
 class _Task:
-    """What a future will give."""
+    """What a future will give; `goes_on`: a better estimate of what has one already."""
 
     candidate: int
     metric: str
     device: str
     purpose: Purpose
+    goes_on: bool = False
 
 
 class Evaluator:
@@ -81,17 +80,15 @@ class Evaluator:
         """Get and commit every missing result of these candidates.
 
         Raises:
-            DevicesMissing: Devices or their links failed for good; every other result is committed, of loose
-                measurements every block, and the next run goes on with what is missing.
+            DevicesMissing: Devices or their links failed for good; every other result is committed, and the next run
+                goes on with what is missing.
             StoreError: A result could not be committed; those committed before stay.
         """
-        plan = self._config.measure.plan()
-        first = replace(plan, target_half_width=self._config.measure.loose_half_width or plan.target_half_width)
-        artifacts: dict[int, Artifact] = {}
+        plan = self._config.measure.search_plan()
         tasks: dict[Future[Any], _Task] = {}
         for candidate in candidates:
             architecture = self._space.architecture(candidate.row.slots)
-            artifact = artifacts[candidate.row.id] = self._artifact(candidate, architecture)
+            artifact = self._artifact(candidate, architecture)
             for metric in candidate.missing:
                 if metric == ACCURACY:
                     future = self._trainer.submit(self._accuracy, candidate, architecture)
@@ -103,31 +100,21 @@ class Evaluator:
                     self._commit(_Task(candidate.row.id, metric, device, "search"), known)
                     continue
                 task = _Task(candidate.row.id, metric, device, "search")
-                tasks[self._measure(task, artifact, first)] = task
-        loose: dict[_Task, Measurement] = {}
-        self._collect(tasks, None if first == plan else loose)
-        if loose:
-            self._measure_on(loose, plan, artifacts)
+                tasks[self._measure(task, artifact, plan)] = task
+        self._collect(tasks)
 
-    def _measure_on(
-        self, loose: Mapping[_Task, Measurement], plan: MeasurementPlan, artifacts: Mapping[int, Artifact]
-    ) -> None:
-        """Go on with those loose measurements whose value matters now that all of the round are there."""
-        known = {each.row.id: dict(each.metrics) for each in read_state(self._folder.store, self._config).candidates}
-        for task, measurement in loose.items():
-            seen = Observed(measurement.latency_ms, measurement.standard_error_log**2)
-            known[task.candidate][task.metric] = seen
-        asked = list(dict.fromkeys(task.candidate for task in loose))
-        others = [metrics for candidate, metrics in known.items() if candidate not in asked]
-        goal = self._config.parsed_goal()
-        found = worth_measuring_on(goal, [known[candidate] for candidate in asked], others)
-        wanted = dict(zip(asked, found, strict=True))
+    def settle(self, wanted: Sequence[tuple[Candidate, str]]) -> None:
+        """Go on with measurements, given as candidate and device, until they are as precise as results must be.
+
+        Raises:
+            DevicesMissing, StoreError: As `evaluate`.
+        """
+        plan = self._config.measure.plan()
         tasks: dict[Future[Any], _Task] = {}
-        for task, measurement in loose.items():
-            if task.metric in wanted[task.candidate]:
-                tasks[self._measure(task, artifacts[task.candidate], plan, goes_on=True)] = task
-            else:
-                self._commit(task, measurement)
+        for candidate, device in wanted:
+            artifact = self._artifact(candidate, self._space.architecture(candidate.row.slots))
+            task = _Task(candidate.row.id, latency_metric(device), device, "search", goes_on=True)
+            tasks[self._measure(task, artifact, plan)] = task
         self._collect(tasks)
 
     def verify(self, winners: Sequence[Candidate]) -> None:
@@ -187,16 +174,14 @@ class Evaluator:
         found = (measurements[twin, device].value for twin in twins if (twin, device) in measurements)
         return next((value for value in found if value is not None), None)
 
-    def _measure(
-        self, task: _Task, artifact: Artifact, plan: MeasurementPlan, *, goes_on: bool = False
-    ) -> Future[MeasurementResult]:
+    def _measure(self, task: _Task, artifact: Artifact, plan: MeasurementPlan) -> Future[MeasurementResult]:
         def keep(block: Block) -> None:
             self._folder.store.add_block(task.candidate, task.device, block, task.purpose)
             self._listen(BlockDone(task.candidate, task.device, block))
 
         earlier = self._folder.store.blocks(task.candidate, task.device, task.purpose)
         job = MeasurementJob(
-            job_id=job_name(task.candidate, task.device, task.purpose, continued=goes_on),
+            job_id=job_name(task.candidate, task.device, task.purpose, continued=task.goes_on),
             artifact=artifact,
             plan=plan,
             device=task.device,
@@ -223,21 +208,14 @@ class Evaluator:
                 raise
             return Failure("model", error.code, error.message)
 
-    def _collect(self, tasks: dict[Future[Any], _Task], loose: dict[_Task, Measurement] | None = None) -> None:
-        """Commit results as they arrive. What the infrastructure is to blame for says nothing of a candidate.
-
-        Args:
-            tasks: What runs.
-            loose: Where measurements go that may have to go on; their blocks are committed already.
-        """
+    def _collect(self, tasks: Mapping[Future[Any], _Task]) -> None:
+        """Commit results as they arrive. What the infrastructure is to blame for says nothing of a candidate."""
         undone: list[tuple[_Task, Failure]] = []
         for future in as_completed(tasks):
             task, result = tasks[future], future.result()  # a fault that is no result (a full disk) ends the round
             if isinstance(result, Failure) and result.kind == "infrastructure":
                 undone.append((task, result))
                 self._listen(LatencyDone(task.candidate, task.device, result))
-            elif loose is not None and isinstance(result, Measurement):
-                loose[task] = result
             else:
                 self._commit(task, result)
         if undone:
@@ -251,7 +229,10 @@ class Evaluator:
         store = self._folder.store
         if task.metric != ACCURACY:
             assert not isinstance(result, AccuracyResult)
-            store.add_measurement(task.candidate, task.device, result, task.purpose)
+            if not task.goes_on:
+                store.add_measurement(task.candidate, task.device, result, task.purpose)
+            elif isinstance(result, Measurement):  # what does not work any more does not undo what has worked
+                store.refine_measurement(task.candidate, task.device, result)
             self._listen(LatencyDone(task.candidate, task.device, result))
             return
         assert not isinstance(result, Measurement)

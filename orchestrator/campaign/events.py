@@ -82,6 +82,13 @@ class RoundDone(Event):
 
 
 @dataclass(frozen=True)
+class Settling(Event):
+    """The search is over, and what may be on the front is measured on; `measurements` says how many."""
+
+    measurements: int
+
+
+@dataclass(frozen=True)
 class Verifying(Event):
     """Winners are measured again, with trained weights where there are any."""
 

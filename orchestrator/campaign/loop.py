@@ -1,4 +1,4 @@
-"""The closed loop: fit, generate, select, evaluate, record, repeat; then verify the winners.
+"""The closed loop: fit, generate, select, evaluate, record, repeat; then settle the front and verify the winners.
 
     state (store) -> Proposer (surrogates, guided generator, acquisition) -> candidates -> Evaluator -> store
           ^                                                                                             |
@@ -25,12 +25,14 @@ from orchestrator.campaign.events import (
     Proposed,
     Proposing,
     RoundDone,
+    Settling,
     Started,
     Verifying,
     WarmStarted,
 )
 from orchestrator.campaign.folder import RunFolder
 from orchestrator.campaign.knowledge import knowledge_of
+from orchestrator.campaign.settle import unsettled
 from orchestrator.campaign.state import CampaignState, Candidate, read_state
 from orchestrator.campaign.warm_start import WarmStart, begin
 from orchestrator.environment import environment
@@ -127,6 +129,7 @@ class _Loop:
                     reason = "the space has no architecture left that was not measured"
             if reason is not None:
                 break
+        state = self._settle(state)
         self._verify(state)
         state = self._state()
         self._folder.store.set_meta("finished", {"at": time.time(), "reason": reason})
@@ -199,6 +202,16 @@ class _Loop:
     def _worked_s(self) -> float:
         """Working time, those of earlier processes included."""
         return self._worked_before_s + time.monotonic() - self._began
+
+    def _settle(self, state: CampaignState) -> CampaignState:
+        """Measure on what matters to the result; what is known better then may raise others to the front."""
+        tried: set[tuple[int, str]] = set()
+        while wanted := [each for each in unsettled(state) if (each[0].row.id, each[1]) not in tried]:
+            self._listen(Settling(len(wanted)))
+            self._evaluator.settle(wanted)
+            tried |= {(candidate.row.id, device) for candidate, device in wanted}
+            state = self._state()
+        return state
 
     def _verify(self, state: CampaignState) -> None:
         winners = spread(state.front, self._config.budget.verify)

@@ -23,6 +23,7 @@ from orchestrator.campaign.events import (
     Proposed,
     Proposing,
     RoundDone,
+    Settling,
     Started,
     Verifying,
     WarmStarted,
@@ -70,6 +71,8 @@ def line(event: Event) -> str | None:
             return f"candidate {candidate}: accuracy {accuracy:.2f}{unit}"
         case RoundDone(index, state):
             return f"round {index}: done, {_standing(state)}"
+        case Settling(count):
+            return f"measuring on {count} latencies that matter to the front"
         case Verifying(candidates):
             return f"verifying {len(candidates)} winners"
         case Finished(state, reason):
@@ -156,6 +159,8 @@ class LiveView:
                     self._arrived(candidate)
                 case AccuracyDone(candidate, _):
                     self._arrived(candidate)
+                case Settling(count):
+                    self._now = f"measuring on {count} latencies that matter to the front"
                 case Verifying(candidates):
                     self._now = f"verifying {len(candidates)} winners with their trained weights"
             text = line(event)
