@@ -41,7 +41,7 @@ def measure(
 
     from device_agent.device import Artifact
     from device_agent.measure import measure as measure_on
-    from orchestrator.errors import DataError
+    from orchestrator.errors import DataError, DataPartial
     from profiling.plan import MeasurementPlan
 
     try:
@@ -60,6 +60,11 @@ def measure(
         for problem in opened.health():
             print(f"note: {problem}", file=sys.stderr)
         result = measure_on(opened, Artifact.of(data, model.name), plan)
+    if result.grade == "F":
+        raise DataPartial(
+            f"{model.name} on {result.device.name}: no latency: {'; '.join(result.reasons)}",
+            "keep the device cool and free of other work, then measure again; --max-blocks allows more attempts",
+        )
     if as_json:
         print(json.dumps(_values(result), indent=2))
     else:

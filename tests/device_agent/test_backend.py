@@ -17,11 +17,11 @@ from device_agent.local import LocalBackend
 from device_agent.table import TableDevice
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, Failure, Measurement
+from tests.device_agent.conftest import LONG_S
 from tests.device_agent.models import misbehaving_python, small_artifact
 from tests.device_agent.scripted import ScriptedDevice, Step
 
 PLAN = MeasurementPlan()
-LONG_S = 60.0
 
 
 def job(device: str = "scripted", name: str = "1", **changes: object) -> MeasurementJob:

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from device_agent.child import ChildClosed, ChildProcess
+from tests.device_agent.conftest import LONG_S
 
 
 def wait_for_line(fifo: Path) -> str:
@@ -22,7 +22,7 @@ def wait_for_line(fifo: Path) -> str:
         return file.readline().strip()
 
 
-def gone(pid: int, within_s: float = 10) -> bool:
+def gone(pid: int, within_s: float = LONG_S) -> bool:
     """Whether the process ends within this time."""
     try:
         handle = os.pidfd_open(pid)
@@ -42,35 +42,33 @@ def fifo(tmp_path: Path) -> Path:
 
 
 def test_status_and_errors_come_back() -> None:
-    ended = ChildProcess().run(["sh", "-c", "echo lost; echo kept >&2; exit 3"], 10)
+    ended = ChildProcess().run(["sh", "-c", "echo lost; echo kept >&2; exit 3"], LONG_S)
     assert (ended.status, ended.stderr_tail, ended.timed_out) == (3, "kept", False)
 
 
 def test_only_the_end_of_long_errors_is_kept() -> None:
-    ended = ChildProcess().run(["sh", "-c", "seq 100000 >&2"], 10)
+    ended = ChildProcess().run(["sh", "-c", "seq 100000 >&2"], LONG_S)
     assert ended.stderr_tail.endswith("100000")
     assert len(ended.stderr_tail) <= 4000
 
 
 def test_a_signal_is_a_negative_status() -> None:
-    assert ChildProcess().run(["sh", "-c", "kill -SEGV $$"], 10).status == -signal.SIGSEGV
+    assert ChildProcess().run(["sh", "-c", "kill -SEGV $$"], LONG_S).status == -signal.SIGSEGV
 
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(FileNotFoundError):
-        ChildProcess().run(["/nowhere/python"], 10)
+        ChildProcess().run(["/nowhere/python"], LONG_S)
 
 
 def test_the_deadline_kills_the_whole_group(fifo: Path) -> None:
     pids: list[str] = []
     reader = threading.Thread(target=lambda: pids.append(wait_for_line(fifo)))
     reader.start()
-    start = time.monotonic()
-    ended = ChildProcess().run(["sh", "-c", f"sleep 600 & echo $! > '{fifo}'; wait"], 0.5)
+    ended = ChildProcess().run(["sh", "-c", f"sleep 600 & echo $! > '{fifo}'; wait"], 2.0)
     reader.join()
     assert ended.timed_out
     assert ended.status == -signal.SIGKILL
-    assert time.monotonic() - start < 10
     assert gone(int(pids[0]))
 
 
@@ -78,7 +76,7 @@ def test_what_a_program_leaves_behind_is_killed(fifo: Path) -> None:
     pids: list[str] = []
     reader = threading.Thread(target=lambda: pids.append(wait_for_line(fifo)))
     reader.start()
-    ended = ChildProcess().run(["sh", "-c", f"sleep 600 & echo $! > '{fifo}'"], 10)
+    ended = ChildProcess().run(["sh", "-c", f"sleep 600 & echo $! > '{fifo}'"], LONG_S)
     reader.join()
     assert (ended.status, ended.timed_out) == (0, False)
     assert gone(int(pids[0]))
@@ -94,7 +92,7 @@ def test_closing_kills_what_runs_and_refuses_the_rest(fifo: Path) -> None:
     assert not ended.timed_out
     child.close()
     with pytest.raises(ChildClosed):
-        child.run(["true"], 10)
+        child.run(["true"], LONG_S)
 
 
 def test_the_runner_dies_with_this_program(fifo: Path, tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ from device_agent.session import FleetPolicy
 from device_agent.ticket import MEASURED_ON
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, Failure, Measurement
+from tests.device_agent.conftest import LONG_S, until
 from tests.device_agent.models import small_artifact
 from tests.device_agent.phones import Bench, BenchPhone, Run, steady
 
-LONG_S = 60.0
 MODEL = Artifact.of(b"model", "model")
 PLAN = MeasurementPlan()
 POLICY = FleetPolicy(
@@ -132,7 +132,7 @@ def test_this_host_is_a_device_like_others(bench: Bench) -> None:
     """A real one: LiteRT runs in processes."""
     with FleetBackend([bench, FixedDevices([HostDevice()])]) as fleet:
         bench.plug(BenchPhone("A"))
-        plan = MeasurementPlan(min_blocks=2, max_blocks=2, min_runs=3, block_seconds=0.01, warmup_seconds=0.0)
+        plan = MeasurementPlan(2, 2, min_runs=3, max_runs=10, block_seconds=0.01, warmup_seconds=0.0)
         host = fleet.submit(MeasurementJob("1", small_artifact(), plan, "host"))
         phone = fleet.submit(job("2"))
         assert measured(phone.result(LONG_S)).device.kind == "adb"
@@ -208,8 +208,8 @@ def test_an_infrastructure_error_everywhere_ends_after_so_many_attempts(bench: B
 
 def test_a_phone_that_fails_is_set_aside_and_tried_again(bench: Bench, start: StartFleet) -> None:
     """Five failures in a row: three strikes, and two probations that fail; the sixth run is good."""
-    policy = replace(POLICY, retry=replace(POLICY.retry, attempts=10))
-    fleet = start(policy=policy)
+    quarantine = HealthPolicy(first_quarantine_s=0.5, longest_quarantine_s=0.5)  # long enough to be seen
+    fleet = start(policy=replace(POLICY, retry=replace(POLICY.retry, attempts=10), health=quarantine))
     phone = BenchPhone("A", failing(*[DeviceLost("bad cable", device="A")] * 5))
     bench.plug(phone)
     future = fleet.submit(job())
@@ -332,6 +332,7 @@ def test_jobs_wait_for_phones(bench: Bench, start: StartFleet) -> None:
 def test_phones_that_never_come_end_their_jobs(bench: Bench, start: StartFleet) -> None:
     fleet = start(policy=replace(POLICY, patience_s=0.05))
     bench.plug(BenchPhone("A"))
+    assert fleet.wait_for_devices(1, LONG_S)
     assert measured(fleet.submit(job("1", "A")).result(LONG_S))
     failure = failed(fleet.submit(job("2", "Galaxy")).result(LONG_S))
     assert (failure.kind, failure.code) == ("infrastructure", "no_device")
@@ -341,6 +342,7 @@ def test_phones_that_never_come_end_their_jobs(bench: Bench, start: StartFleet) 
 def test_an_unauthorized_phone_is_named_in_the_failure(bench: Bench, start: StartFleet) -> None:
     fleet = start(policy=replace(POLICY, patience_s=0.05))
     bench.plug(BenchPhone("A"), state="unauthorized")
+    until(lambda: bool(fleet.status()))
     failure = failed(fleet.submit(job()).result(LONG_S))
     assert "A is unusable (unauthorized)" in failure.detail
     status = fleet.status()[0]
@@ -446,6 +448,7 @@ def test_a_phone_that_another_program_keeps_ends_the_job_with_its_name(
         fleet = start(leases=ours, policy=replace(POLICY, patience_s=0.1))
         phone = BenchPhone("A")
         bench.plug(phone)
+        until(lambda: any(status.reason for status in fleet.status()))
         failure = failed(fleet.submit(job()).result(LONG_S))
         fleet.close()
     assert failure.code == "no_device"
@@ -499,6 +502,7 @@ def test_failures_are_in_the_journal_too(bench: Bench, start: StartFleet, tmp_pa
     with Journal(tmp_path / "journal") as journal:
         fleet = start(journal=journal, policy=replace(POLICY, patience_s=0.02))
         bench.plug(BenchPhone("A", always(ModelRefused("corrupt"))))
+        assert fleet.wait_for_devices(1, LONG_S)
         refused = fleet.submit(job("1")).result(LONG_S)
         missing = fleet.submit(job("2", "Galaxy")).result(LONG_S)
         fleet.close()
@@ -580,6 +584,7 @@ def test_a_phone_whose_references_contradict_each_other_is_struck(
         policy = replace(POLICY, health=HealthPolicy(strikes=1, first_quarantine_s=3000), patience_s=0.05)
         fleet = start(references=REFERENCES, journal=journal, leases=leases, policy=policy)
         bench.plug(BenchPhone("A", erratic))
+        assert fleet.wait_for_devices(1, LONG_S)
         results = [fleet.submit(job(str(i))).result(LONG_S) for i in range(10)]
         fleet.close()
         assert all(measured(result) for result in results[:9])

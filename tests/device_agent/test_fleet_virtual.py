@@ -21,10 +21,9 @@ from device_agent.session import FleetPolicy
 from device_agent.virtual import Fault, VirtualLab
 from profiling.plan import MeasurementPlan
 from profiling.records import Failure, Measurement
-from tests.device_agent.conftest import until
+from tests.device_agent.conftest import LONG_S, until
 from tests.device_agent.models import edited, small_artifact
 
-LONG_S = 60.0
 PLAN = MeasurementPlan(min_blocks=2, max_blocks=2, min_runs=3, block_seconds=0.01, warmup_runs=1, warmup_seconds=0.0)
 SETTINGS = PhoneSettings(limits=Limits(max_wait_s=1.0, poll_s=0.05, min_uptime_s=0.0))
 POLICY = FleetPolicy(retry=RetryPolicy(first_delay_s=0.05, longest_delay_s=0.5))

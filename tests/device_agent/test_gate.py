@@ -9,8 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from device_agent.gate import GateClosed, HostGate
-
-LONG_S = 20.0
+from tests.device_agent.conftest import LONG_S
 
 
 def start(work: Callable[[], None]) -> threading.Thread:

@@ -15,7 +15,7 @@ import pytest
 from device_agent.errors import InfrastructureError
 from device_agent.lease import LeaseBook, LeaseHeld, LeaseLost
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 processes = multiprocessing.get_context("spawn")
 
 

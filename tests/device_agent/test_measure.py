@@ -100,7 +100,7 @@ def test_a_table_is_looked_up_once(tmp_path: Path) -> None:
 
 
 def test_unsteady_blocks_of_a_real_process_are_kept_with_their_reason(tmp_path: Path) -> None:
-    device = HostDevice(python=misbehaving_python(tmp_path, "time.sleep(0.001 + 0.001 * count)"))
+    device = HostDevice(python=misbehaving_python(tmp_path, "time.sleep(0.002 * count)"))
     plan = MeasurementPlan(min_blocks=1, max_blocks=2, min_runs=30, block_seconds=0.01, warmup_seconds=0.0)
     measurement = measure(device, small_artifact(), plan)
     device.close()

@@ -72,7 +72,7 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(
         "generator": {"kind": "random", "pool": 64},
         "accuracy": {"kind": "table", "path": str(table), "column": "accuracy"},
         "devices": [{"kind": "host"}],
-        "measure": {"blocks": [2, 3], "block_seconds": 0.02, "warmup_seconds": 0.0, "target_half_width": 0.1},
+        "measure": {"blocks": [2, 3], "min_runs": 10, "block_seconds": 1e-6, "warmup_seconds": 0.0},
         "budget": {"candidates": 40, "batch": 4, "initial": 8, "verify": 2},
     }
     folder = tmp_path / "run"

@@ -41,7 +41,7 @@ def test_a_phone_that_slows_down_without_a_word_is_marked_on_the_page(tmp_path: 
             "measure": {"blocks": [2, 2], "block_seconds": 0.02, "warmup_seconds": 0.0, "min_runs": 5},
             "references": {"every": 2},
             "overlap": {"share": 0.25},
-            "patience_s": 20.0,
+            "patience_s": 60.0,
         }
         pages: list[Page] = []
 

@@ -10,14 +10,13 @@ import pytest
 from device_agent import benchmark_model
 from device_agent.adb import CommandResult
 from device_agent.adb_errors import DeviceLost
-from device_agent.errors import CommandTimeout
 from device_agent.virtual import PROFILES, Fault, ThermalBehaviour, VirtualLab
 from device_agent.virtual.benchmark import RUNNER
 from device_agent.virtual.faults import FaultKind
 from device_agent.virtual.thermal import ThermalModel
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, Failure
-from tests.device_agent.conftest import TEMPORARY, Pair, until
+from tests.device_agent.conftest import LONG_S, TEMPORARY, Pair, overdue, until
 from tests.device_agent.models import small_artifact
 
 MODEL, BINARY = f"{TEMPORARY}/m.tflite", f"{TEMPORARY}/benchmark_model"
@@ -27,8 +26,8 @@ PLAN = MeasurementPlan(min_runs=5, warmup_runs=1, warmup_seconds=0.0, affinity=(
 @pytest.fixture
 def loaded(any_phone: Pair) -> Pair:
     """A phone with the runner and a model on it."""
-    any_phone.adb.push(RUNNER.read_bytes(), BINARY, deadline_s=10, mode=0o755)
-    any_phone.adb.push(small_artifact().data, MODEL, deadline_s=10)
+    any_phone.adb.push(RUNNER.read_bytes(), BINARY, deadline_s=LONG_S, mode=0o755)
+    any_phone.adb.push(small_artifact().data, MODEL, deadline_s=LONG_S)
     return any_phone
 
 
@@ -99,10 +98,8 @@ def test_damaged_output_is_no_number(phone: Pair, kind: FaultKind) -> None:
 
 def test_a_run_that_takes_too_long_leaves_no_process(phone: Pair) -> None:
     _deploy(phone)
-    started = time.monotonic()
-    with pytest.raises(CommandTimeout):
-        phone.adb.run([BINARY, f"--graph={MODEL}", "--min_secs=60"], 1.0)
-    assert time.monotonic() - started < 3
+    command = [BINARY, f"--graph={MODEL}", "--min_secs=300"]
+    overdue(phone, lambda timeout_s: phone.adb.run(command, timeout_s))
     until(lambda: phone.left_running == [])
 
 
@@ -110,13 +107,13 @@ def test_unplugged_during_a_run(phone: Pair) -> None:
     _deploy(phone)
     phone.virtual.inject(Fault("unplug", on="run", after=0.2))
     with pytest.raises(DeviceLost):
-        phone.adb.run([BINARY, f"--graph={MODEL}", "--min_secs=60"], 30)
+        phone.adb.run([BINARY, f"--graph={MODEL}", "--min_secs=300"], LONG_S)
     until(lambda: phone.left_running == [])
 
 
 def test_a_fault_whose_moment_did_not_come_waits_for_the_next_run(phone: Pair) -> None:
     _deploy(phone)
-    phone.virtual.inject(Fault("unplug", on="run", after=30))
+    phone.virtual.inject(Fault("unplug", on="run", after=3000))
     assert isinstance(_run(phone, PLAN)[1], Block)
     assert [fault.kind for fault in phone.virtual.faults.waiting] == ["unplug"]
 
@@ -128,10 +125,7 @@ def test_runs_of_fixed_time() -> None:
         result, block = _run(phone, PLAN)
         assert isinstance(block, Block), result
         assert block.value_ms == pytest.approx(7.5)
-        assert 0.3 <= result.duration_s < 0.6
-        assert 0.3 <= phone.virtual.activity.busy_s < 0.5
-        with pytest.raises(CommandTimeout):
-            phone.adb.run([BINARY, f"--graph={MODEL}"], 0.1)
+        assert 0.3 <= phone.virtual.activity.busy_s <= result.duration_s
 
 
 def test_cores_and_heat_make_it_slower() -> None:
@@ -150,7 +144,7 @@ def test_running_heats_a_phone() -> None:
     model = ThermalModel(ThermalBehaviour(ambient_c=30, busy_c=50, time_constant_s=0.05, status_c=(35, 40)))
     assert model.status == 0
     model.start()
-    end = time.monotonic() + 5
+    end = time.monotonic() + LONG_S
     while model.status < 2:
         assert time.monotonic() < end
     model.stop()
@@ -160,5 +154,5 @@ def test_running_heats_a_phone() -> None:
 
 
 def _deploy(phone: Pair) -> None:
-    phone.adb.push(RUNNER.read_bytes(), BINARY, deadline_s=10, mode=0o755)
-    phone.adb.push(small_artifact().data, MODEL, deadline_s=10)
+    phone.adb.push(RUNNER.read_bytes(), BINARY, deadline_s=LONG_S, mode=0o755)
+    phone.adb.push(small_artifact().data, MODEL, deadline_s=LONG_S)

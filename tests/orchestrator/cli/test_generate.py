@@ -163,7 +163,7 @@ def test_train_interrupt_resume_and_use(nag: Nag, tmp_path: Path) -> None:
         if line.startswith("step"):
             running.send_signal(signal.SIGINT)
             break
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=280)
     assert running.returncode == 130
     assert "--resume" in said
     assert (tmp_path / "own.training.safetensors").exists()
@@ -238,5 +238,5 @@ except SystemExit:
     pass
 assert "torch" not in sys.modules, "torch was imported"
 """
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280)
         assert done.returncode == 0, done.stderr

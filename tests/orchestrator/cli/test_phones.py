@@ -29,22 +29,27 @@ class Nag:
     """Runs `nag` with a home of its own, and an adb port that nobody listens on unless it is told another one."""
 
     def __init__(self, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        self._nobody = socket.socket()  # bound for as long as the test lasts, or another lab might get the port
+        self._nobody.bind(("127.0.0.1", 0))
+        port = str(self._nobody.getsockname()[1])
         self.home = home
         self._environment = os.environ | {"DEVICENAG_HOME": str(home), "ANDROID_ADB_SERVER_PORT": port}
+
+    def close(self) -> None:
+        self._nobody.close()
 
     def __call__(self, *arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "orchestrator.cli.main", *map(str, arguments)]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=self._environment, check=False
+            command, capture_output=True, text=True, timeout=280, cwd=ROOT, env=self._environment, check=False
         )
 
 
 @pytest.fixture
-def nag(tmp_path: Path) -> Nag:
-    return Nag(tmp_path / "home")
+def nag(tmp_path: Path) -> Iterator[Nag]:
+    nag = Nag(tmp_path / "home")
+    yield nag
+    nag.close()
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ def test_devices_with_what_to_do(nag: Nag, lab: VirtualLab) -> None:
     locked = lab.phones[1]
     locked.inject(Fault("unauthorized"))
     lab.client.connect(locked.serial)
-    lab.client.wait_for_state(locked.serial, "unauthorized", 10)
+    lab.client.wait_for_state(locked.serial, "unauthorized", 60)
     try:
         done = nag("devices", "--adb-port", lab.port)
         assert done.returncode == 0, done.stderr

@@ -180,7 +180,7 @@ build_table(TruePhone(pace=pace), BuildRequest(TARGET, validate=0), Path(sys.arg
 def test_after_kill_9_every_block_is_there(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", KILLED, str(tmp_path / "journal.sqlite")]
-    done = subprocess.run(command, cwd=root, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, timeout=280, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     seen: list[Progress] = []
     request = BuildRequest(TARGET, validate=0, plan=ONCE)

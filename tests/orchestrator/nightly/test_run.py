@@ -44,7 +44,7 @@ references: 1
 devices: [{{kind: adb, port: {lab.port}}}]
 measure: {{blocks: [3, 3], min_runs: 1, block_seconds: 0.01, warmup_seconds: 0}}
 passes: {{night: 1, baseline: 2, again: 1, controls: 2}}
-patience_s: 5
+patience_s: 60
 """)
     return path
 
@@ -89,7 +89,8 @@ def test_a_phone_that_is_gone_is_missing(lab: VirtualLab, config: Path, tmp_path
     words = ["nightly", config, "--set", "passes.baseline=1", "--out", tmp_path / "first"]
     assert nag(*words)[0] == 0
     lab.phones[0].unplug()
-    code, out, _ = nag("nightly", config, "--baseline", tmp_path / "first", "--out", tmp_path / "second", "--json")
+    words = ["nightly", config, "--set", "patience_s=1", "--baseline", tmp_path / "first"]
+    code, out, _ = nag(*words, "--out", tmp_path / "second", "--json")
     values = json.loads(out)
     assert code == values["exit_code"] == 3
     assert [phone["status"] for phone in values["phones"]] == ["missing"]

@@ -60,7 +60,10 @@ def is_alive(process: int) -> bool:
     return state(process) != "Z"
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+LONG_S = 120.0  # only a hang takes so long, however busy the computer is
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = LONG_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -149,11 +152,15 @@ class TestCommandObjective(ObjectiveContract):
         assert failure.value.retry
 
     def test_timeout_kills_the_whole_group(self, make_job: JobMaker) -> None:
-        objective = CommandObjective(CommandConfig(argv=("sh", "-c", FAMILY), timeout_s=0.5))
         job = make_job(SPACE.at(0))
-        with pytest.raises(ObjectiveFailed, match=r"took longer than 0\.5 s.*\n.*about to wait") as failure:
-            objective.evaluate(job)
-        assert failure.value.code == "command_timeout"
+        for timeout_s in (0.5, 2.0, 8.0, 32.0):  # on a busy computer it may take a moment until the program says it
+            objective = CommandObjective(CommandConfig(argv=("sh", "-c", FAMILY), timeout_s=timeout_s))
+            with pytest.raises(ObjectiveFailed, match=f"took longer than {timeout_s:g} s") as failure:
+                objective.evaluate(job)
+            assert failure.value.code == "command_timeout"
+            if pids(job.folder):
+                break
+        assert "about to wait" in str(failure.value)
         for process in pids(job.folder):
             wait_until(lambda process=process: not is_alive(process))  # type: ignore[misc]
 
@@ -168,7 +175,7 @@ class TestCommandObjective(ObjectiveContract):
         closer.join()
         assert failure.value.code == "stopped"
         assert failure.value.retry
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < LONG_S
         for process in pids(job.folder):
             wait_until(lambda process=process: not is_alive(process))  # type: ignore[misc]
 
@@ -192,7 +199,7 @@ objective.evaluate(AccuracyJob(0, NASBench201().at(0), NetworkOptions((1, 8, 8, 
 """
         process = subprocess.Popen([sys.executable, "-c", campaign])
         try:
-            wait_until(lambda: len(pids(tmp_path)) == 2, timeout_s=30)
+            wait_until(lambda: len(pids(tmp_path)) == 2)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -207,15 +214,15 @@ objective.evaluate(AccuracyJob(0, NASBench201().at(0), NetworkOptions((1, 8, 8, 
             if not states and (family := pids(job.folder)):
                 # A process that waits for a processor is stopped when it gets one.
                 wait_until(lambda: all(state(process) == "T" for process in family))
-                threading.Event().wait(2)
+                threading.Event().wait(3.5)
                 states.extend(state(process) for process in family)
 
         job = make_job(SPACE.at(0), yield_host=latency_block)
         code = """cd "$(dirname "$DEVICENAG_JOB")"; sleep 1 & echo "$$ $!" > pids; wait; echo '{"accuracy": 3}'"""
-        objective = CommandObjective(CommandConfig(argv=("sh", "-c", code), timeout_s=1.5))
+        objective = CommandObjective(CommandConfig(argv=("sh", "-c", code), timeout_s=3))
         result = objective.evaluate(job)
         assert result.accuracy == 3
-        assert result.seconds > 2
+        assert result.seconds > 3
         assert states == ["T"] * 2
 
     def test_a_command_elsewhere_is_never_stopped(self, make_job: JobMaker) -> None:

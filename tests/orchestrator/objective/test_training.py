@@ -96,7 +96,7 @@ class TestTrainingObjective(ObjectiveContract):
         closer.join()
         assert failure.value.code == "stopped"
         assert failure.value.retry
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
 
     def test_it_makes_way_before_every_batch(self, objective: TrainingObjective, make_job: JobMaker) -> None:
         calls: list[int] = []

@@ -217,7 +217,7 @@ def test_a_browser_draws_every_figure(two_device_run: Path, tmp_path: Path) -> N
         [chromium, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", report.as_uri()],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
     drawn = done.stdout.count('class="main-svg"')
     figures = len(page_of(two_device_run).figures)

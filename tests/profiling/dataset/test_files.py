@@ -43,7 +43,7 @@ def test_a_killed_export_leaves_the_old_set_and_the_next_one_clears_up(tmp_path:
     out = tmp_path / "set"
     write_set(out, [row(0)])
     before = contents(out)
-    done = subprocess.run([sys.executable, "-c", KILLED, str(out)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(out)], capture_output=True, text=True, timeout=280)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "half\n"), done.stderr
     assert contents(out) == before
     assert len(list(tmp_path.iterdir())) == 2  # the set, and what the killed one had begun
