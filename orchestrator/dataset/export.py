@@ -46,7 +46,7 @@ def export_dataset(
         DataError: `out` holds something else, or cannot be written.
         StoreError: The store is damaged.
     """
-    with _rows(run) as rows:
+    with run_rows(run) as rows:
         source = rows.source
         try:
             with writing(out, name=name or source.name, license=license, replaces=source.id) as writer:
@@ -63,7 +63,8 @@ def export_dataset(
 
 
 @contextmanager
-def _rows(run: Path) -> Iterator[CampaignRows | CollectionRows]:
+def run_rows(run: Path) -> Iterator[CampaignRows | CollectionRows]:
+    """Every latency of a run, and every failure to get one. Raises RunFolderError: the folder holds no run."""
     if (run / CAMPAIGN_STORE).is_file():
         with CampaignStore.read(run / CAMPAIGN_STORE) as campaign:
             yield CampaignRows(campaign, run)

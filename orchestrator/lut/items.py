@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -55,9 +56,22 @@ class Target:
         return tuple((size, key) for size in self.resolutions for key in part_keys(self.width, size, self.classes))
 
 
+class Measurable(Protocol):
+    """What can be measured in passes."""
+
+    @property
+    def name(self) -> str:
+        """Unlike any other's."""
+        ...
+
+    def artifact(self) -> Artifact:
+        """The same bytes every time."""
+        ...
+
+
 @dataclass(frozen=True)
 class Item:
-    """One thing to be measured.
+    """One network to be measured.
 
     Attributes:
         name: Unlike any other's.

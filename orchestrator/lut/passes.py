@@ -18,7 +18,7 @@ from device_agent.backend import MeasurementBackend, MeasurementJob
 from device_agent.device import Artifact
 from device_agent.reference import reference_artifact
 from orchestrator.errors import DataPartial, NagError
-from orchestrator.lut.items import Item
+from orchestrator.lut.items import Measurable
 from orchestrator.lut.ledger import DRIFTED, REFERENCE, Ledger
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, DeviceInfo, Failure, Measurement
@@ -27,6 +27,21 @@ from profiling.statistics import estimate, should_stop
 EVERY = 10  # items between two references
 _PATIENCE = 3  # times the plan's most blocks, if drifts keep spoiling them
 _AGREEING = 3  # references that are looked at before the build goes on anyway
+
+
+class ItemFailed(DataPartial):
+    """The device could not measure an item.
+
+    Attributes:
+        item: Its name.
+        failure: Why.
+    """
+
+    def __init__(self, item: str, failure: Failure) -> None:
+        hint = "what was measured is saved; the same command with --resume goes on"
+        super().__init__(f"{item}: {failure.detail}", hint)
+        self.item = item
+        self.failure = failure
 
 
 @dataclass(frozen=True)
@@ -84,19 +99,20 @@ class Passes:
         self._progress = progress
         self._stop = stop
         self._reference = reference_artifact() if reference is None else reference
-        self._items: Sequence[Item] = ()
+        self._items: Sequence[Measurable] = ()
         self._done: set[str] = set()
         self._begun_s = time.monotonic()
         self._count = ledger.count
 
-    def run(self, items: Sequence[Item]) -> bool:
+    def run(self, items: Sequence[Measurable]) -> bool:
         """Measure until the stop rule is content with every item.
 
         Returns:
             Whether it came to the end; False: it was stopped.
 
         Raises:
-            DataPartial: The device is gone, cannot run an item, or gave no usable block of one.
+            ItemFailed: The device is gone, or cannot run an item.
+            DataPartial: It gave no usable block of one.
             NagError: What is asked for cannot be done there.
             JournalError: A block could not be kept.
         """
@@ -116,11 +132,11 @@ class Passes:
             )
         return True
 
-    def measurements(self, items: Sequence[Item]) -> Mapping[str, Measurement]:
+    def measurements(self, items: Sequence[Measurable]) -> Mapping[str, Measurement]:
         """Name -> the estimate that its blocks give so far."""
         return {item.name: estimate(self._ledger.blocks(item.name), self._plan, "", self._device) for item in items}
 
-    def _group(self, items: Sequence[Item]) -> bool:
+    def _group(self, items: Sequence[Measurable]) -> bool:
         """One block of each between two references; whether it was not stopped."""
         if not self._look_at_reference():
             return False
@@ -148,16 +164,14 @@ class Passes:
         if isinstance(result, Failure):
             if result.kind == "user":
                 raise NagError(result.detail, "see: nag lut build --help")
-            raise DataPartial(
-                f"{name}: {result.detail}", "what was measured is saved; the same command with --resume goes on"
-            )
+            raise ItemFailed(name, result)
         verdict = self._ledger.add(name, result)
         if self._is_finished(name):
             self._done.add(name)
         self._progress(self._state())
         return verdict
 
-    def _unfinished(self) -> Sequence[Item]:
+    def _unfinished(self) -> Sequence[Measurable]:
         """Looked at anew: a drift may have spoilt what was finished."""
         self._done = {item.name for item in self._items if self._is_finished(item.name)}
         return [item for item in self._items if item.name not in self._done]

@@ -18,7 +18,7 @@ from orchestrator.generate.tensor_file import read_model, read_tensors, write_te
 from orchestrator.predict.latency.adapt import adapt
 from orchestrator.predict.latency.adapted import AdaptedLatency
 from orchestrator.predict.latency.prior import LatencyPrior
-from orchestrator.predict.latency.structures import relaxed, structures_of
+from orchestrator.predict.latency.structures import Structures, relaxed, structures_of
 from orchestrator.predict.surrogates import Measured
 from orchestrator.space.base import Space
 
@@ -47,7 +47,7 @@ class AdaptedFile:
 
 def save_prior(path: Path, space: Space, prior: LatencyPrior) -> None:
     """Write a prior. Raises CheckpointError."""
-    tensors, header = _packed(prior)
+    tensors, header = packed(prior)
     write_tensors(path, tensors, {"format": PRIOR, **_of(space), **header})
 
 
@@ -55,7 +55,7 @@ def load_prior(path: Path, space: Space) -> LatencyPrior:
     """Read a prior of a space. Raises CheckpointError: missing, corrupt, of another space, or inconsistent."""
     retrain = f"train one: nag train latency --space {space.name} --table FILE --devices A,B,..."
     tensors, header = read_model(path, space, format=PRIOR, noun="latency prior", retrain=retrain)
-    return _unpacked(path, space, tensors, header, retrain)
+    return unpacked(path, structures_of(space), tensors, header, retrain)
 
 
 def has_shipped_prior(space: Space) -> bool:
@@ -81,7 +81,7 @@ def _shipped(space: Space) -> Path:
 
 def save_adapted(path: Path, space: Space, file: AdaptedFile) -> None:
     """Write what a device was adapted from. Raises CheckpointError."""
-    tensors, header = _packed(file.prior)
+    tensors, header = packed(file.prior)
     tensors |= {
         "measured.slots": torch.from_numpy(file.measured.slots),
         "measured.latency_ms": torch.from_numpy(file.measured.values),
@@ -94,7 +94,7 @@ def load_adapted(path: Path, space: Space) -> AdaptedFile:
     """Read what a device was adapted from. Raises CheckpointError."""
     redo = f"make one: nag adapt --space {space.name} --device DEVICE --out FILE"
     tensors, header = read_model(path, space, format=ADAPTED, noun="adapted latency predictor", retrain=redo)
-    prior = _unpacked(path, space, tensors, header, redo)
+    prior = unpacked(path, structures_of(space), tensors, header, redo)
     try:
         slots, values, variances = (tensors[f"measured.{name}"] for name in ("slots", "latency_ms", "log_variances"))
         if slots.shape != (len(values), len(space.choices)) or variances.shape != values.shape:
@@ -109,7 +109,8 @@ def _of(space: Space) -> dict[str, Any]:
     return {"space": space.name, "choices": space.choices}
 
 
-def _packed(prior: LatencyPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def packed(prior: LatencyPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and entries of the header that a prior is in a file."""
     tensors = {
         "prices": torch.from_numpy(prior.prices),
         "spreads": torch.from_numpy(prior.spreads),
@@ -125,9 +126,10 @@ def _packed(prior: LatencyPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
-def _unpacked(
-    path: Path, space: Space, tensors: Mapping[str, Tensor], header: Mapping[str, Any], hint: str
+def unpacked(
+    path: Path, structures: Structures, tensors: Mapping[str, Tensor], header: Mapping[str, Any], hint: str
 ) -> LatencyPrior:
+    """The prior of a file, for these structures. Raises CheckpointError with this hint: it is none, or for others."""
     try:
         prior = LatencyPrior(
             devices=tuple(header["devices"]),
@@ -141,13 +143,12 @@ def _unpacked(
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: prices and description do not fit: {error}", hint) from error
-    structures = structures_of(space)
     count = len(prior.devices)
     sizes = {len(prior.families), len(prior.structures), len(prior.spreads), len(prior.medians_ms)}
     if not count or sizes != {count} or prior.prices.shape != (count, len(structures.amounts_of)):
         raise CheckpointError(f"{path}: prices and description do not fit", hint)
     if prior.amounts_of != structures.amounts_of or not set(prior.structures) <= set(range(len(structures.names))):
-        raise CheckpointError(f"{path}: its prices are of other amounts than {space.name} has now", hint)
+        raise CheckpointError(f"{path}: its prices are of other amounts than there are now", hint)
     if not (np.isfinite(prior.prices).all() and (prior.prices >= 0).all() and (prior.medians_ms > 0).all()):
         raise CheckpointError(f"{path} is corrupt: prices that are none", hint)
     return prior

@@ -11,13 +11,16 @@ from device_agent.device import Device
 from device_agent.journal import Journal, JournalError
 from device_agent.local import LocalBackend
 from orchestrator.errors import DataError
-from orchestrator.lut.items import Item
+from orchestrator.lut.items import Item, Measurable
 from orchestrator.lut.ledger import Ledger
 from orchestrator.lut.passes import Passes, Progress
 from orchestrator.predict.surrogates import Measured
 from orchestrator.space.base import IntArray, NetworkOptions, Space
 from profiling.plan import MeasurementPlan
 from profiling.records import DeviceInfo, Measurement
+
+WATCHED = "drift seen on"
+"""Words of a journal's jobs that the artifact which shows drifts is named after."""
 
 
 def measure_architectures(
@@ -53,15 +56,49 @@ def measure_architectures(
         DataError: The journal is of another device or other architectures, or cannot be written.
         DeviceError: The device cannot be asked what it is.
     """
-    info = device.info
     architectures = [space.architecture(row) for row in slots]
     items = [Item(each.text, space.network(each, options)) for each in architectures]
+    return measure_items(
+        device, items, _network_scope(space, options), plan, journal, seed=seed, progress=progress, stop=stop
+    )
+
+
+def measure_items(
+    device: Device,
+    items: Sequence[Measurable],
+    scope: str,
+    plan: MeasurementPlan,
+    journal: Path,
+    *,
+    watched: Measurable | None = None,
+    seed: int = 0,
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Measurement, ...] | None:
+    """Measure anything and nothing else; see `measure_architectures`.
+
+    Args:
+        device: Runs artifacts; it is closed at the end.
+        items: At least one; no two are the same artifact.
+        scope: What they have in common, beside device and plan.
+        plan: How each is measured.
+        journal: Where every block is kept.
+        watched: The one that shows whether the device drifts; None: the first.
+        seed: Of the order.
+        progress: Told after each block.
+        stop: Asked before each block.
+
+    Raises:
+        ItemFailed: One of them cannot be measured there, or the device is gone.
+        DataPartial, DataError, DeviceError: As `measure_architectures`.
+    """
+    info = device.info
     try:
         backend = LocalBackend([device], accept_unusable=True)
         try:
             with Journal(journal) as kept:
-                first = items[0].artifact()
-                ledger = Ledger(kept, f"{_scope(info, space, options, plan)}, drift seen on {first.sha256[:12]}")
+                first = (watched or items[0]).artifact()
+                ledger = Ledger(kept, f"{scope}, {_plan_scope(info, plan)}, {WATCHED} {first.sha256[:12]}")
                 passes = Passes(backend, info, plan, ledger, seed=seed, progress=progress, stop=stop, reference=first)
                 if not passes.run(items):
                     return None
@@ -94,11 +131,16 @@ def as_measured(slots: IntArray, measurements: Sequence[Measurement]) -> Measure
     )
 
 
-def _scope(info: DeviceInfo, space: Space, options: NetworkOptions, plan: MeasurementPlan) -> str:
-    """What blocks must have in common to be one device's."""
+def _network_scope(space: Space, options: NetworkOptions) -> str:
+    """What networks have in common."""
     shape = "x".join(map(str, options.input_shape))
     sizes = "".join(f", {name} {value}" for name, value in sorted(options.options.items()))
+    return f"{space.name} at {shape}, {options.classes} classes{sizes}"
+
+
+def _plan_scope(info: DeviceInfo, plan: MeasurementPlan) -> str:
+    """What blocks must have in common to be one device's."""
     return (
-        f"{space.name} at {shape}, {options.classes} classes{sizes}, {plan.threads} threads, delegate {plan.delegate}, "
-        f"{plan.clock} clock, on {info.model or info.name} ({info.runtime}, epoch {info.epoch})"
+        f"{plan.threads} threads, delegate {plan.delegate}, {plan.clock} clock, "
+        f"on {info.model or info.name} ({info.runtime}, epoch {info.epoch})"
     )
