@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from device_agent.device import Device
 from device_agent.discovery import Sighting
@@ -78,7 +79,9 @@ class Worker:
                 return True
             try:
                 with self._leased(sighting, device) as lease:
-                    session = Session(self._key, device, lease, self._monitor_of(device), self._services)
+                    # What belongs to this process cannot be taken from it: its lease is for the journal only.
+                    services = replace(self._services, leases=None) if sighting.own else self._services
+                    session = Session(self._key, device, lease, self._monitor_of(device), services)
                     while ticket is not None:
                         current, ticket = ticket, None
                         if not session.do(current):
@@ -106,11 +109,13 @@ class Worker:
     @contextmanager
     def _leased(self, sighting: Sighting, device: Device) -> Iterator[Lease | None]:
         """The right to use it; it is put back as it was before others get it."""
-        leases = self._services.leases
-        if leases is None or sighting.own:
+        leases, journal = self._services.leases, self._services.journal
+        if sighting.own:
+            yield Lease(self._key, journal.last_token(self._key) + 1) if journal is not None else None
+            return
+        if leases is None:
             yield None
             return
-        journal = self._services.journal
         lease = leases.acquire(self._key, above=journal.last_token(self._key) if journal is not None else 0)
         self._lease = lease
         try:

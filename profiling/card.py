@@ -87,8 +87,9 @@ datasets.load_dataset("parquet", data_files="DIR/data/*/*.parquet")
 datasets.load_dataset("DIR", "{key}")    # one device; its name without the second argument gives all
 ```
 
-`device_key`, which some readers add, is the folder's name; `device` is the device's. Latencies that are worth
-training on: `grade IN ('A', 'B') AND NOT drift_suspect`. Measurements of one artifact under several architectures
+Give readers `DIR/data`, not `DIR`: most do not step over this card. `device_key`, which some readers add, is the
+folder's name; `device` is the device's. Latencies that are worth training on: `grade IN ('A', 'B') AND NOT
+drift_suspect`. Measurements of one artifact under several architectures
 (equal networks are equal files) share `artifact_sha256`: split training and test sets by it."""
 
 

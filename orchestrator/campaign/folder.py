@@ -81,5 +81,8 @@ def store_path(run: Path) -> Path:
             f"{run} is a night, not a campaign", f"its page is {run / 'report.html'}; its runs are in {run / 'passes'}"
         )
     if not (run / STORE).is_file():
-        raise RunFolderError(f"{run} is no run folder: it has no {STORE}", "start one with: nag run CONFIG --out RUN")
+        raise RunFolderError(
+            f"{run} is no run folder: it has no {STORE}",
+            "give the folder of a campaign (nag run), a collection (nag collect) or a night (nag nightly)",
+        )
     return run / STORE

@@ -32,7 +32,8 @@ def collect(
 ) -> None:
     """Measure many models on many devices, for a data set. The same command goes on after any interruption.
 
-    Look from another terminal with nag status. Exit code 3: it ended, but some models or measurements are missing.
+    Look from another terminal with nag status; the page of nag report is written at the end. Exit code 3: it ended,
+    but some models or measurements are missing.
     """
     from orchestrator.cli.collect_view import make_view
     from orchestrator.collect.collector import collect as run
@@ -53,7 +54,12 @@ def collect(
             )
             print(f"interrupted; everything measured is saved. Go on with:\n  {again}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
+    from orchestrator.report.collection_page import write_collection_report
+
+    page = write_collection_report(folder)
     show_status(folder, as_json=as_json)
+    if not as_json:
+        print(f"\nreport   {page}")
     if not status_of(folder).complete:
         raise typer.Exit(PARTIAL)
 

@@ -19,6 +19,8 @@ from profiling.compare import Effect, Policy, Verdict, compare_sessions, pooled,
 from profiling.records import Failure, Measurement
 from profiling.spread import Session
 
+SCHEMA_VERSION = 1  # of the JSON; larger when a meaning changes
+
 
 @dataclass(frozen=True)
 class ModelComparison:
@@ -116,6 +118,7 @@ class RunComparison:
     def to_json(self) -> dict[str, Any]:
         """Plain values; what `nag compare --json` prints."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "runs": {side: {"folder": str(run.folder), "kind": run.kind} for side, run in self._runs.items()},
             "environment": [change.to_json() for change in self.environment],
             "comparisons": [place.to_json() for place in self.places],

@@ -70,9 +70,9 @@ def _findings(quality: Quality) -> Html:
         phones = {event.phone for event in events}
         count = sum(drift.count for drift in quality.drifts)
         found.append(
-            f"{_counted(len(events), 'drift')} on {_counted(len(phones), 'phone')}, in {_counted(count, 'reference')}."
+            f"{_counted(len(events), 'drift')} on {_counted(len(phones), 'device')}, in {_counted(count, 'reference')}."
             if events
-            else f"No drift in {_counted(count, 'reference')} on {_counted(len(quality.drifts), 'phone')}."
+            else f"No drift in {_counted(count, 'reference')} on {_counted(len(quality.drifts), 'device')}."
         )
     if marked := sum(device.suspects for device in devices):
         found.append(f"{_counted(marked, 'measurement')} marked as suspect: made since the last good reference before.")
@@ -89,8 +89,8 @@ def _counted(count: int, noun: str) -> str:
 def _references(drifts: Sequence[DriftFigure]) -> Iterable[Html]:
     yield tag("h3", "Reference model over time")
     if not drifts:
-        text = "No phone has references here: they are measured on phones, between other measurements, and kept in the"
-        yield tag("p", f"{text} fleet's journal.", class_="soft")
+        text = "There are no references here: collections measure them on phones and hosts, campaigns with phones too."
+        yield tag("p", text, class_="soft")
         return
     moments = [point.at for drift in drifts for point in drift.points]
     span = min(moments), max(moments)
@@ -101,14 +101,14 @@ def _references(drifts: Sequence[DriftFigure]) -> Iterable[Html]:
     yield _pair(pictures)
     yield tag(
         "p",
-        "The same small network, measured on each phone between its other measurements. Grey is what the control chart "
-        "expected from the good ones before, and how far one value may be from it; a small shift that lasts is found "
+        "The same small network, measured on each device between its other measurements. Grey is what the control "
+        "chart expected from the good ones before, and how far one value may be from it; a small shift that lasts is found "
         "within, too. Measurements in the red time are suspect: they came after the last good reference.",
         class_="soft",
     )
     events = sorted((event for drift in drifts for event in drift.events), key=lambda event: event.began)
     if events:
-        headings = ["phone", "first alarm", "alarms", "largest shift", "suspect measurements", "then"]
+        headings = ["device", "first alarm", "alarms", "largest shift", "suspect measurements", "then"]
         yield table(headings, [_event_row(event) for event in events], sortable=True)
 
 

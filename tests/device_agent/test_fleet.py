@@ -545,6 +545,24 @@ def test_references_are_measured_between_jobs(bench: Bench, start: StartFleet, t
     assert results[-1].standard_error_log >= results[-1].device.properties["reproducibility_sd_log"]
 
 
+def test_a_device_of_this_process_has_a_chart_too(tmp_path: Path) -> None:
+    """Nobody can take it away, so it needs no lease."""
+    speed, key = Drifting(), "name of A"
+    with LeaseBook(tmp_path / "leases") as leases, Journal(tmp_path / "journal") as journal:
+        for number in range(14):
+            speed.factor = 1.0 if number < 10 else 1.5
+            if number in (0, 8):  # another program, on the same journal
+                host = FixedDevices([BenchPhone("A", speed).opened()])
+                fleet = FleetBackend([host], leases=leases, journal=journal, references=REFERENCES, policy=POLICY)
+            measured(fleet.submit(job(str(number), key)).result(LONG_S))
+            assert leases.held() == ()
+            if number in (7, 13):
+                fleet.close()
+        verdicts = [reference.verdict for reference in journal.references(key)]
+        assert verdicts == ["starting", *["good"] * 3, "shifted", "shifted", "recalibrated"]
+        assert list(journal.suspects()) == ["8", "9", "10"]
+
+
 def test_drift_marks_measurements_and_a_new_self_is_learned(bench: Bench, start: StartFleet, tmp_path: Path) -> None:
     speed, marked = Drifting(), []
     with Journal(tmp_path / "journal") as journal, LeaseBook(tmp_path) as leases:

@@ -5,50 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from device_agent.device import Artifact
 from device_agent.reference import reference_artifact
+from device_agent.table import TableDevice
 from orchestrator.cli.collect_view import duration
-from orchestrator.cli.main import main
 from orchestrator.collect.collector import Collector
+from orchestrator.collect.store import CollectStore, store_path
+from profiling.plan import MeasurementPlan
+from profiling.records import Measurement
 from tests.orchestrator.campaign.tables import write_table
+from tests.orchestrator.cli.command import Nag
 from tests.orchestrator.collect.test_config import SPACE
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Nag = Callable[..., Done]
-
-
-@pytest.fixture
-def nag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Nag:
-    """Runs a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DEVICENAG_HOME", str(tmp_path / "home"))
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["nag", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capfd.readouterr()
-        return Done(int(ended.value.code or 0), printed.out, printed.err)
-
-    return run
 
 
 def write_config(folder: Path, **changes: Any) -> str:
@@ -68,12 +41,33 @@ def test_collect_and_status(nag: Nag, tmp_path: Path) -> None:
     done = nag("collect", config, "--set", "models.count=9")
     assert done.returncode == 0, done.stderr
     assert "small: finished, 9 of 9 results (100.0 %), 9 models" in done.stdout
+    assert done.stdout.endswith("report   runs/small/report.html\n")
+    assert "small" in (tmp_path / "runs/small/report.html").read_text()
     assert "\x1b" not in done.stderr
     values = json.loads(nag("status", "runs/small", "--json").stdout)
     assert (values["state"], values["measurements"], values["missing"]) == ("finished", 9, 0)
     assert [device["device"] for device in values["devices"]] == ["phone"]
     assert "phone" in nag("status", "runs/small").stdout
     assert json.loads(nag("collect", config, "--set", "models.count=9", "--json").stdout) == values
+
+
+def test_from_a_collection_to_a_data_set_to_a_table_device(nag: Nag, tmp_path: Path) -> None:
+    assert nag("collect", write_config(tmp_path), "--out", "run").returncode == 0
+    done = nag("export", "run", "--dataset", "set", "--license", "cc-by-4.0")
+    assert (done.returncode, done.stdout) == (0, "12 rows of 1 device in set\n")
+    checked = nag("dataset", "validate", "set", "--strict")
+    assert checked.returncode == 0, checked.stdout
+    device = TableDevice.of_column(tmp_path / "set", "phone")
+    with CollectStore.read(store_path(tmp_path / "run")) as store:
+        collected = list(store.results())
+    assert device.info.properties["architectures"] == len(collected) == 12
+    for each in collected:
+        assert isinstance(each.result, Measurement)
+        again = device.run_block(Artifact("", b"", each.job.model.name), MeasurementPlan(), 0)
+        assert again.value_ms == pytest.approx(each.result.latency_ms)
+    again = nag("collect", write_config(tmp_path, devices=[{"kind": "table", "path": "set", "column": "phone"}]))
+    # The same architectures, in the same order, all of which the set knows.
+    assert again.returncode == 0, again.stdout
 
 
 def test_wrong_configurations_are_told_before_anything_is_made(nag: Nag, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_train_interrupt_resume_and_use(nag: Nag, tmp_path: Path) -> None:
     train = ("train", "score", "--space", "nasbench201", "--batch", "16", "--out", "own.safetensors", "--json")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(
-        [*NAG, *train, "--steps", "60"],
+        [*NAG, *train, "--steps", "200"],
         cwd=tmp_path,
         env=environment,
         stderr=subprocess.PIPE,
@@ -168,11 +168,11 @@ def test_train_interrupt_resume_and_use(nag: Nag, tmp_path: Path) -> None:
     assert "--resume" in said
     assert (tmp_path / "own.training.safetensors").exists()
 
-    again = nag(*train, "--steps", "60")
+    again = nag(*train, "--steps", "200")
     assert again.returncode == 2
     assert "unfinished training" in again.stderr
 
-    resumed = nag(*train, "--steps", "60", "--resume")
+    resumed = nag(*train, "--steps", "200", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads(resumed.stdout)["validity_unprojected"] >= 0.99
     assert [path.name for path in tmp_path.iterdir()] == ["own.safetensors"]

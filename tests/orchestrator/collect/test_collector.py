@@ -264,7 +264,7 @@ def test_marks_of_drift_that_were_not_taken_over_are(tmp_path: Path) -> None:
     config = table(tmp_path)
     collect(config, tmp_path / "run")
     with Journal(tmp_path / "run" / JOURNAL) as journal:  # as after a kill between the journal's commit and the store's
-        lease = Lease("phone", 1)
+        lease = Lease("another", 1)
         journal.begin_session(lease)
         journal.record("7.1", measurement(), lease)
         assert journal.suspect_since_last_good(lease, "it was hot") == ("7.1",)

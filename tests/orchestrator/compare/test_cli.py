@@ -37,6 +37,7 @@ def test_a_threshold_that_is_missed_is_exit_code_1(tmp_path: Path) -> None:
     assert nag(before, slow, "--max-slowdown", 30)[0] == 0
     code, out = nag(before, slow, "--max-slowdown", 5, "--json")
     assert code == 1
+    assert json.loads(out)["schema_version"] == 1
     assert len(json.loads(out)["comparisons"][0]["models"]) == len(LEVELS_MS)
 
 

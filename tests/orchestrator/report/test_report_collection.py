@@ -58,7 +58,7 @@ def test_the_page_has_every_section_and_figure(page: Page) -> None:
 
 
 def test_the_planted_drift_is_marked(page: Page) -> None:
-    assert "2 drifts on 2 phones, in 120 references" in page.prose
+    assert "2 drifts on 2 devices, in 120 references" in page.prose
     assert "+30.1 %" in page.prose
     by_phone = [{trace.get("name") for trace in page.figures[f"figure-drift-{n}"]["data"]} for n in range(3)]
     assert ["shifted" in names for names in by_phone] == [True, False, True]
@@ -96,7 +96,7 @@ def test_a_collection_that_has_just_begun_says_so_and_goes_on(tmp_path: Path) ->
         assert page.figures == {}
         fill_collection(store, config, leave=2)
         page = page_of(tmp_path)  # while the store is open for writing
-    assert "No phone has references here" in page.prose
+    assert "There are no references here" in page.prose
     assert "figure-latencies" in page.figures
 
 

@@ -128,7 +128,7 @@ def test_a_campaigns_page_has_its_fleets_references(tmp_path: Path) -> None:
                 result = Measurement(2.0, 0.01, 1.9, 2.1, (), "A", (), 0.02, "ab" * 32, STEADY)
                 journal.record(job_name(index, "host", "search", continued=index == 5), result, lease)
     page = Page(write_report(folder).read_text(encoding="utf-8"))
-    assert "1 drift on 1 phone, in 7 references. 1 measurement marked as suspect" in page.prose
+    assert "1 drift on 1 device, in 7 references. 1 measurement marked as suspect" in page.prose
     assert "figure-drift-0" in page.figures
     assert STEADY.name in page.prose
     assert "SERIAL1" not in page.text
@@ -136,6 +136,6 @@ def test_a_campaigns_page_has_its_fleets_references(tmp_path: Path) -> None:
 
 def test_a_campaign_without_phones_says_what_it_has_not(pareto_run: Path) -> None:
     page = Page(write_report(pareto_run).read_text(encoding="utf-8"))
-    assert "No phone has references here" in page.prose
+    assert "There are no references here" in page.prose
     assert {"figure-rejected", "figure-grades"} <= set(page.figures)
     assert not any("drift" in figure or "temperatures" in figure for figure in page.figures)
