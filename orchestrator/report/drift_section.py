@@ -102,8 +102,8 @@ def _references(drifts: Sequence[DriftFigure]) -> Iterable[Html]:
     yield tag(
         "p",
         "The same small network, measured on each device between its other measurements. Grey is what the control "
-        "chart expected from the good ones before, and how far one value may be from it; a small shift that lasts is found "
-        "within, too. Measurements in the red time are suspect: they came after the last good reference.",
+        "chart expected from the good ones before, and how far one value may be from it; a small shift that lasts is "
+        "found within, too. Measurements in the red time are suspect: they came after the last good reference.",
         class_="soft",
     )
     events = sorted((event for drift in drifts for event in drift.events), key=lambda event: event.began)
