@@ -1,4 +1,4 @@
-"""`nag adapt`: the latency of a whole space on one device, from a few measurements."""
+"""`nag adapt`: the latency of a whole space, or of a folder of models, on one device, from a few measurements."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ _TESTABLE = 5  # measurements that can be predicted from one another; of fewer, 
 
 def adapt(
     space: Annotated[str, typer.Option(help="Search space, e.g. nasbench201.")] = "nasbench201",
+    models: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Instead of a space: the .tflite files in this folder.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Measure on this one: host, the adb serial of a phone, or virtual:N.")
     ] = None,
@@ -36,11 +39,14 @@ def adapt(
         Path | None, typer.Option(help="Look latencies up in this table instead, and compare with all the others.")
     ] = None,
     column: Annotated[str | None, typer.Option(help="The table's column: the device.")] = None,
-    samples: Annotated[int, typer.Option(min=0, help="Architectures to measure, and no more.")] = 10,
+    samples: Annotated[int, typer.Option(min=0, help="Architectures or models to measure, and no more.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the architectures that are considered.")] = 0,
     references: Annotated[str, typer.Option(help="chosen: those that tell most; or random.")] = "chosen",
     prior: Annotated[
-        Path | None, typer.Option(help="From `nag train latency`; default: what ships for the space.")
+        Path | None, typer.Option(help="From `nag train latency`; default: what ships for the space; made-up devices.")
+    ] = None,
+    adapted: Annotated[
+        Path | None, typer.Option(help="With --models: predict from this earlier --out, and measure nothing.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the adapted predictor to this file.")] = None,
     target: Annotated[float, typer.Option(min=0.001, max=0.4, help="Relative half-width to measure to.")] = 0.02,
@@ -49,6 +55,9 @@ def adapt(
     delegate: Annotated[
         str, typer.Option(help="cpu (XNNPACK), none (built-in kernels); on phones also gpu, nnapi, external:PATH.")
     ] = "cpu",
+    clock: Annotated[
+        str, typer.Option(help="wall; or cpu, the processor time, on a host that does other things, too.")
+    ] = "wall",
     runner: Annotated[
         Path | None, typer.Option(help="benchmark_model to use on the phone instead of the one that was added.")
     ] = None,
@@ -59,14 +68,20 @@ def adapt(
     import json
     from dataclasses import replace
 
+    from orchestrator.cli.adapt_models import Request, adapt_models
     from orchestrator.errors import ConfigError, Problem
     from orchestrator.predict.latency.checkpoint import load_prior, save_adapted, shipped_prior
     from orchestrator.space.registry import parse_space
     from profiling.plan import MeasurementPlan
 
     problems = []
-    if (device is None) == (table is None):
-        problems.append(Problem("--device/--table", (device, table and str(table)), "one of them"))
+    if sum(each is not None for each in (device, table, adapted)) != 1:
+        given = tuple(str(each) for each in (device, table, adapted) if each is not None)
+        problems.append(Problem("--device/--table", given, "one of them"))
+    if adapted is not None and models is None:
+        problems.append(Problem("--adapted", str(adapted), "only with --models"))
+    if clock not in ("wall", "cpu") or (clock == "cpu" and (device != "host" or threads > 1)):
+        problems.append(Problem("--clock", clock, "wall; or cpu, with --device host and --threads 1"))
     if (table is None) != (column is None):
         problems.append(Problem("--column", column, "a column of --table"))
     if references not in _HOW:
@@ -77,6 +92,16 @@ def adapt(
         problems.append(Problem("--samples", samples, "at least 1"))
     if problems:
         raise ConfigError("nag adapt", problems)
+    plan = replace(
+        MeasurementPlan(), threads=threads, delegate=delegate, target_half_width=target, max_blocks=max_blocks,
+        min_blocks=min(MeasurementPlan.min_blocks, max_blocks), clock="cpu" if clock == "cpu" else "wall",
+    )  # fmt: skip
+    if models is not None:
+        request = Request(
+            models, device, table, column, samples, seed, references, prior, adapted, out, plan, runner, adb_port
+        )
+        adapt_models(request, as_json=as_json)
+        return
     chosen = parse_space(space)
     known = shipped_prior(chosen) if prior is None else load_prior(prior, chosen)
     asked = {
@@ -90,10 +115,6 @@ def adapt(
         values, made = _on_table(chosen, known, table, column, samples, seed, references)
     else:
         assert device is not None
-        plan = replace(
-            MeasurementPlan(), threads=threads, delegate=delegate, target_half_width=target, max_blocks=max_blocks,
-            min_blocks=min(MeasurementPlan.min_blocks, max_blocks),
-        )  # fmt: skip
         rows = _references(chosen, known, samples, seed, references)
         measurements = _measured(chosen, rows, device, plan, runner, adb_port, seed, out)
         values, made = _on_device(chosen, known, rows, measurements)
@@ -172,7 +193,7 @@ def _measured(
                 print(f"note: {problem}", file=sys.stderr)
             with interrupt() as stopped:
                 found = measure_architectures(
-                    opened, space, slots, space.usual_network, plan, journal, seed=seed, progress=_Lines(), stop=stopped
+                    opened, space, slots, space.usual_network, plan, journal, seed=seed, progress=Lines(), stop=stopped
                 )
         if found is None:
             kept = "" if out is None else "; what was measured is kept, and the same command goes on"
@@ -182,8 +203,8 @@ def _measured(
     return found
 
 
-class _Lines:
-    """A line on standard error whenever another architecture is known well enough."""
+class Lines:
+    """A line on standard error whenever another one is known well enough."""
 
     def __init__(self) -> None:
         self._done = -1
