@@ -29,7 +29,11 @@ def cross_check(config: Config) -> list[Problem]:
         problems.extend(error.problems)
     else:
         unusable = _space_problems(config, space)
-        problems += unusable or [*_lut_problems(config, space), *_prior_problems(config, space)]
+        problems += unusable or [
+            *_lut_problems(config, space),
+            *_prior_problems(config, space),
+            *_accuracy_prior_problems(config, space),
+        ]
     if not can_convert(config.measure.precision):
         allowed = "float32, or install what converts: pip install 'devicenag[quantize]'"
         problems.append(Problem("measure.precision", config.measure.precision, allowed))
@@ -101,6 +105,28 @@ def _prior_problems(config: Config, space: Space) -> list[Problem]:
         load_prior(path, space)
     except CheckpointError as error:
         return [Problem("latency_prior", str(path), f"{error.message}; {error.hint}")]
+    return []
+
+
+def _accuracy_prior_problems(config: Config, space: Space) -> list[Problem]:
+    """Why a prior of accuracy cannot serve this campaign; missing files are told beside all other paths."""
+    prior = config.accuracy_prior
+    if prior is None:
+        return []
+    kind = config.accuracy.kind
+    if kind == "proxy":
+        return [Problem("accuracy_prior", kind, "an accuracy in percent: a proxy's score has a scale of its own")]
+    if kind != "training" and prior.dataset is None:
+        allowed = f"{{checkpoint: FILE, dataset: IMAGES}}: a prior looks at images, and accuracy.kind {kind} names none"
+        return [Problem("accuracy_prior.dataset", "nothing", allowed)]
+    if not prior.checkpoint.exists():
+        return []
+    from orchestrator.predict.transfer.predictor import TransferPredictor  # imports torch: only where there is one
+
+    try:
+        TransferPredictor.load(prior.checkpoint, space)
+    except CheckpointError as error:
+        return [Problem("accuracy_prior", str(prior.checkpoint), f"{error.message}; {error.hint}")]
     return []
 
 

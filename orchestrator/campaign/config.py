@@ -16,7 +16,7 @@ from orchestrator.config_file import read_yaml, validate
 from orchestrator.errors import ConfigError
 from orchestrator.generate.base import Generator
 from orchestrator.generate.registry import MIXTURE, make_generator
-from orchestrator.objective.config import ObjectiveConfig
+from orchestrator.objective.config import ObjectiveConfig, TrainingConfig
 from orchestrator.optimize.goal import ACCURACY as ACCURACY
 from orchestrator.optimize.goal import Goal, parse_goal
 from orchestrator.space.base import NetworkOptions, Space
@@ -24,7 +24,6 @@ from orchestrator.space.registry import SPACES, make_space, space_options
 from orchestrator.track.config import TrackerConfig
 from profiling.plan import MeasurementPlan
 from profiling.precision import Precision
-
 
 _FEWEST_BLOCKS = 2  # that tell anything of how far blocks differ
 
@@ -185,6 +184,13 @@ class BudgetConfig(_Section):
     verify: int = Field(4, ge=0, le=100, description="winners measured again, with trained weights, at the end")
 
 
+class AccuracyPriorConfig(_Section):
+    """What other data sets say of accuracies on the campaign's; a bare FILE is its checkpoint. See docs/transfer.md."""
+
+    checkpoint: Path = Field(description="written by nag train accuracy")
+    dataset: Literal["digits"] | Path | None = Field(None, description="images to look at; default: accuracy.dataset")
+
+
 class Config(_Section):
     """A campaign."""
 
@@ -199,6 +205,9 @@ class Config(_Section):
     budget: BudgetConfig = BudgetConfig()
     latency_prior: Literal["auto", "none"] | Path = Field(
         "auto", description="what latencies of other devices say: auto (what ships, for devices that run), none, FILE"
+    )
+    accuracy_prior: AccuracyPriorConfig | None = Field(
+        None, description="what other data sets say of accuracies: a FILE that `nag train accuracy` wrote, or none"
     )
     tracking: tuple[TrackerConfig, ...] = Field((), description="who else is told what happens; see docs/tracking.md")
 
@@ -215,6 +224,13 @@ class Config(_Section):
             raise ValueError("auto, none, or a file that `nag train latency` wrote")
         return value
 
+    @pydantic.field_validator("accuracy_prior", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if value == "none":
+            return None
+        return {"checkpoint": value} if isinstance(value, str | Path) else value
+
     def make_space(self) -> Space:
         """The space."""
         return self.space.make()
@@ -229,6 +245,14 @@ class Config(_Section):
     def accuracy_unit(self) -> str:
         """What accuracies are printed with: proxies have scales of their own."""
         return "" if self.accuracy.kind == "proxy" else " %"
+
+    @property
+    def seen_images(self) -> str | None:
+        """The data set that the prior of accuracy looks at, as configs name it; None without such a prior."""
+        if self.accuracy_prior is None:
+            return None
+        own = self.accuracy.dataset if isinstance(self.accuracy, TrainingConfig) else ""
+        return str(self.accuracy_prior.dataset or own)
 
     def latency_metrics(self) -> list[str]:
         """`latency_ms[NAME]` of every device."""

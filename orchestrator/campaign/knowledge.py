@@ -1,4 +1,4 @@
-"""What a campaign knows before it measures: earlier runs, and what other devices charge."""
+"""What a campaign knows before it measures: earlier runs, what other devices charge, what other data sets want."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 from orchestrator.campaign.config import Config, latency_metric
 from orchestrator.campaign.warm_start import EarlierValue, WarmStart
 from orchestrator.optimize.beliefs import Knowledge
+from orchestrator.predict.accuracy_belief import AccuracyBelief
 from orchestrator.predict.latency.checkpoint import has_shipped_prior, load_prior, shipped_prior
 from orchestrator.predict.latency.prior import LatencyPrior
 from orchestrator.predict.latency.structures import structures_of
 from orchestrator.predict.price_beliefs import PriceBelief, belief_of_device, beliefs_of
+from orchestrator.predict.transfer.predictor import TransferPredictor
+from orchestrator.predict.transfer.tasks import images_of
 from orchestrator.space.base import Space
 
 
@@ -28,7 +31,8 @@ def knowledge_of(config: Config, space: Space, warm: WarmStart, tables: Collecti
             for devices that run. A prior that is named is for all.
 
     Raises:
-        CheckpointError: The prior cannot be used.
+        CheckpointError: A prior cannot be used.
+        DataError: The images that a prior is to look at cannot.
     """
     prior = _prior(config.latency_prior, space)
     known = () if prior is None else beliefs_of(prior, structures_of(space), space)
@@ -38,7 +42,15 @@ def knowledge_of(config: Config, space: Space, warm: WarmStart, tables: Collecti
         before = [each for each in warm.hints if each.metric == metric]
         told = () if config.latency_prior == "auto" and name in tables else known
         prices[metric] = (*told, *([_of_device(space, before)] if before else []))
-    return Knowledge(warm.observations, prices)
+    return Knowledge(warm.observations, prices, _accuracy(config, space))
+
+
+def _accuracy(config: Config, space: Space) -> AccuracyBelief | None:
+    images = config.seen_images
+    if config.accuracy_prior is None or images is None:
+        return None
+    predictor = TransferPredictor.load(config.accuracy_prior.checkpoint, space)
+    return predictor.on(images_of(images), seed=config.seed).belief()
 
 
 def _prior(choice: str | Path, space: Space) -> LatencyPrior | None:

@@ -37,6 +37,9 @@ def collect(
         tuple[int, int, int], typer.Option("--input", help="Height, width and channels of the networks' input.")
     ] = (16, 16, 1),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over a task's images in a training.")] = 6,
+    validation: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Share of the images that accuracies are taken on.")
+    ] = 0.4,
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="A size of the space's networks, e.g. channels=8 cells=1."),
@@ -54,7 +57,17 @@ def collect(
     if not 2 <= classes[0] <= classes[1]:
         raise ConfigError("nag tasks collect", [Problem("--classes", classes, "two numbers, 2 <= fewest <= most")])
     plan = CollectPlan(
-        space, tuple(dataset), size, dict(map(_size, option or ())), count, architectures, classes, images, epochs, seed
+        space,
+        tuple(dataset),
+        size,
+        dict(map(_size, option or ())),
+        count,
+        architectures,
+        classes,
+        images,
+        epochs,
+        validation,
+        seed,
     )
     total = count * architectures
     every = max(total // _PLAIN_LINES, 1)

@@ -48,7 +48,9 @@ def line(event: Event) -> str | None:
     match event:
         case Started(state, resumed):
             begun = f"continuing with {len(state.candidates)} candidates" if resumed else "starting"
-            return f"{state.config.name}: {begun}, budget {state.config.budget.candidates}"
+            prior = state.config.accuracy_prior
+            told = f", accuracies predicted by {prior.checkpoint}" if prior else ""
+            return f"{state.config.name}: {begun}, budget {state.config.budget.candidates}{told}"
         case WarmStarted(verdicts):
             return "\n".join(f"warm start: {each}" for each in verdicts)
         case Proposing(index):

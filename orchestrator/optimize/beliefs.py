@@ -13,6 +13,7 @@ from orchestrator.optimize.acquisition import Acquisition
 from orchestrator.optimize.goal import Goal
 from orchestrator.optimize.observation import Observation
 from orchestrator.optimize.pareto import pareto_mask
+from orchestrator.predict.accuracy_belief import AccuracyBelief
 from orchestrator.predict.price_beliefs import PriceBelief
 from orchestrator.predict.surrogates import Measured, Surrogate, SurrogateFitter
 from orchestrator.space.base import FloatArray, IntArray
@@ -29,10 +30,12 @@ class Knowledge:
     Attributes:
         observations: Of other campaigns, on the same devices: surrogates learn from them, the front is without them.
         prices: By metric of latency, what the device may charge.
+        accuracy: What is believed of the campaign's data set; None: nothing.
     """
 
     observations: tuple[Observation, ...] = ()
     prices: Mapping[str, tuple[PriceBelief, ...]] = field(default_factory=dict)
+    accuracy: AccuracyBelief | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def believe(
     complete = sorted((each for each in observations if is_complete(goal, each)), key=_by_slots)
     measured = {name: _measured(known, name) for name in goal.metrics}
     surrogates = {
-        name: _accuracy(fitter, seen, float(reference[0]))
+        name: _accuracy(fitter, seen, float(reference[0]), knowledge.accuracy)
         if name == goal.maximize
         else fitter.cost(seen, knowledge.prices.get(name, ()))
         for name, seen in measured.items()
@@ -124,8 +127,11 @@ def _measured(observations: Sequence[Observation], metric: str) -> Measured:
     )
 
 
-def _accuracy(fitter: SurrogateFitter, measured: Measured, reference: float) -> Surrogate:
-    return fitter.accuracy(measured, floor=reference - _FLOOR * max(float(measured.values.max()) - reference, 0.0))
+def _accuracy(
+    fitter: SurrogateFitter, measured: Measured, reference: float, believed: AccuracyBelief | None
+) -> Surrogate:
+    floor = reference - _FLOOR * max(float(measured.values.max()) - reference, 0.0)
+    return fitter.accuracy(measured, floor=floor, believed=believed)
 
 
 def _excess(goal: Goal, truth: Mapping[str, FloatArray]) -> FloatArray:

@@ -1,41 +1,48 @@
-"""The first architectures: spread over amounts of computation and unlike one another, before anything is known."""
+"""The first architectures: spread over amounts of computation and unlike one another, before anything is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
 import torch
 
 from orchestrator.generate.pool import draw_distinct, width
-from orchestrator.space.base import IntArray, Space, one_hot
+from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _DRAWN = 4096
 
 
-def initial_design(space: Space, bins: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
+Promise = Callable[[IntArray], FloatArray]
+
+
+def initial_design(
+    space: Space, bins: int, rng: np.random.Generator, promise: Promise | None = None
+) -> Iterator[tuple[int, ...]]:
     """Yields different architectures: one from each of `bins` equal ranges of log work, then another round, and so on.
 
     The smallest and the largest range come first, then always the middle of the widest gap, so a design cut short
     still spans the sizes. Out of a range comes the architecture farthest from those before it, in features of
-    accuracy. Constants, and architectures with choices that do nothing, come only when all others are used up.
+    accuracy; where something is believed of accuracies, the most promising of the farther half. Constants, and
+    architectures with choices that do nothing, come only when all others are used up.
 
     Args:
         space: Where architectures come from.
         bins: Ranges of log work; how many architectures will probably be asked for.
         rng: All randomness.
+        promise: (`B`, `S`) architectures -> (`B`,), greater is better; None: all are alike.
     """
     drawn = draw_distinct(space, _DRAWN, rng)
     relaxed = torch.as_tensor(one_hot(drawn, width(space)))
     encoding = space.encoding()
     lean = ((encoding.waste(relaxed) < 0.5) & (encoding.connected(relaxed) > 0.5)).numpy()
-    yield from _spread(space, drawn[lean], bins)
-    yield from _spread(space, drawn[~lean], bins)
+    yield from _spread(space, drawn[lean], bins, promise)
+    yield from _spread(space, drawn[~lean], bins, promise)
 
 
-def _spread(space: Space, pool: IntArray, bins: int) -> Iterator[tuple[int, ...]]:
-    """All rows of (`B`, `S`), farthest first within each range of work."""
+def _spread(space: Space, pool: IntArray, bins: int, promise: Promise | None) -> Iterator[tuple[int, ...]]:
+    """All rows of (`B`, `S`), farthest first within each range of work, or the most promising of the farther half."""
     if not len(pool):
         return
     encoding, relaxed = space.encoding(), torch.as_tensor(one_hot(pool, width(space)))
@@ -45,11 +52,14 @@ def _spread(space: Space, pool: IntArray, bins: int) -> Iterator[tuple[int, ...]
     range_of = np.digitize(log_work, np.linspace(log_work.min(), log_work.max(), bins + 1)[1:-1])
     distance = np.full(len(pool), np.inf)
     taken = np.zeros(len(pool), dtype=bool)
+    promised = None if promise is None else promise(pool)
     while not taken.all():
         for index in _widest_gap_first(bins):
             free = np.flatnonzero((range_of == index) & ~taken)
             if len(free):
-                chosen = free[distance[free].argmax()]
+                if promised is not None:
+                    free = free[distance[free] >= np.median(distance[free])]
+                chosen = free[(distance if promised is None else promised)[free].argmax()]
                 taken[chosen] = True
                 distance = np.minimum(distance, np.linalg.norm(features - features[chosen], axis=1))
                 yield tuple(pool[chosen].tolist())

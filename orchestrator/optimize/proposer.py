@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice, repeat
 
 import numpy as np
@@ -201,7 +202,9 @@ class Proposer:
         )
 
     def _design(self) -> Iterator[Slots]:
-        return initial_design(self._space, self._initial, np.random.default_rng([self._seed, _DESIGN_STREAM]))
+        believed = self._knowledge.accuracy if self._knowledge else None
+        promise = None if believed is None else partial(believed.of, space=self._space)
+        return initial_design(self._space, self._initial, np.random.default_rng([self._seed, _DESIGN_STREAM]), promise)
 
     def _any(self, rng: np.random.Generator) -> Iterator[Slots]:
         """Every architecture of a small space, very many of a large one."""

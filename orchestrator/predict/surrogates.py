@@ -19,6 +19,7 @@ from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
 from orchestrator.generate.pool import width
+from orchestrator.predict.accuracy_belief import AccuracyBelief
 from orchestrator.predict.cost_model import additive_ms, fit_prices, least_latency, prices_of_work, work_prior
 from orchestrator.predict.gp import DotProductKernel, EncodedInput, Features, Prior, Process, SameKernel, fit_process
 from orchestrator.predict.price_beliefs import PriceBelief, expected_prices
@@ -26,7 +27,13 @@ from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _NEVER = 1e-12
 _PRICES = (0.0, 0.5)  # log-normal prior of how far, squared, prices deviate, in units of their own prior's deviations
-_REST_OF_COST = (2 * math.log(0.05), 0.7)  # log-normal prior of the variance of log latency that nothing explains
+# Log-normal priors of variances of log latency, rounded from what thirteen devices show.
+_TRAITS = (2 * math.log(0.035), 1.0)  # of what features of accuracy explain beyond prices
+_SLOTS = (2 * math.log(0.02), 1.5)  # of what similar choices have in common
+_REST_OF_COST = (2 * math.log(0.04), 1.5)  # of what nothing explains: the quietest have 0.5 %, phones up to 12 %
+_WEIGHT = (2 * math.log(0.5), 1.0)  # log-normal prior of how far, squared, the weight of a belief of accuracy is from 1
+_LEAST_LEFT = 0.2  # share of the spread of accuracies that a belief leaves open at least
+_LEAST_SPREAD = 1e-8  # as of `Standardize`
 _OUTLIER = 0.7  # log residuals beyond it say nothing: networks that compute a constant run a thousand times faster
 
 
@@ -121,33 +128,43 @@ class SurrogateFitter:
         """(`B`,) log of whether the input of (`B`, `S`, `V`) reaches the output; very low where not."""
         return self._connected(slots).clamp_min(_NEVER).log()
 
-    def accuracy(self, measured: Measured, *, floor: float) -> Surrogate:
+    def accuracy(self, measured: Measured, *, floor: float, believed: AccuracyBelief | None = None) -> Surrogate:
         """Matern-5/2 plus linear on the encoding's features, and a trait of all that compute the same.
 
         What features do not explain of an architecture, it largely has in common with those isomorphic to it: once one
         is better than expected, the others are worth a look.
 
+        A belief is the mean, and its weight a normal variable around 1 whose spread is fitted: measurements that
+        contradict it take its weight away, and all else is as without.
+
         Args:
             measured: Accuracies.
             floor: Values below it count as this: how bad a bad architecture is does not matter, and would spoil the
                 fit where it does.
+            believed: What is expected of accuracies beforehand; None: nothing.
         """
-        targets = torch.as_tensor(np.maximum(measured.values, floor))[:, None]
-        traits, signature = (self._of_one(part) for part in (self._accuracy, self._signature))
-        trait, same = _ranges(traits, signature)
+        relaxed = self.relaxed(measured.slots)
+        values = torch.as_tensor(np.maximum(measured.values, floor))
+        parts: list[Features] = [self._accuracy, lambda slots: self._signature(slots.detach())]
+        trait, same, belief = _ranges(*(self._of_one(part) for part in parts), 1)
         smooth = MaternKernel(2.5, active_dims=trait, lengthscale_prior=LogNormalPrior(math.sqrt(2), math.sqrt(3)))
-        prior = Prior(
-            ConstantMean(),
-            ScaleKernel(smooth, outputscale_prior=LogNormalPrior(0.0, 1.0))
-            + ScaleKernel(DotProductKernel(active_dims=trait), outputscale_prior=LogNormalPrior(0.7, 1.5))
-            + ScaleKernel(SameKernel(active_dims=same), outputscale_prior=LogNormalPrior(-4.0, 1.0)),
-            rest=LogNormalPrior(-4.0, 1.0),
+        centre, scale = values.mean(), _spread(values)
+        # In units of the spread, as targets are: a belief leaves as much to be explained as it doubts.
+        left = 0.0 if believed is None else 2 * math.log(min(max(believed.doubt / float(scale), _LEAST_LEFT), 1.0))
+        kernel = (
+            ScaleKernel(smooth, outputscale_prior=LogNormalPrior(left, 1.0))
+            + ScaleKernel(DotProductKernel(active_dims=trait), outputscale_prior=LogNormalPrior(left + 0.7, 1.5))
+            + ScaleKernel(SameKernel(active_dims=same), outputscale_prior=LogNormalPrior(-4.0, 1.0))
         )
+        prior = Prior(ConstantMean(), kernel, rest=LogNormalPrior(-4.0, 1.0))
+        if believed is not None:
+            expected = believed.levelled(relaxed, values, floor)
+            parts.append(lambda slots: ((expected(slots) - centre) / scale).unsqueeze(-1))
+            by_belief = ScaleKernel(DotProductKernel(active_dims=belief), outputscale_prior=LogNormalPrior(*_WEIGHT))
+            prior = Prior(_BelievedMean(), kernel + by_belief, prior.rest)
+        encoded = EncodedInput(lambda slots: torch.cat([part(slots) for part in parts], dim=-1), self._choices)
         variances = torch.as_tensor(measured.variances).nan_to_num(0.0)
-        flat = self.relaxed(measured.slots).flatten(-2)
-        encoded = EncodedInput(
-            lambda slots: torch.cat([self._accuracy(slots), self._signature(slots.detach())], dim=-1), self._choices
-        )
+        flat, targets = relaxed.flatten(-2), values[:, None]
         return Surrogate(fit_process(flat, targets, variances, encoded, prior, standardise=True), logarithmic=False)
 
     def _of_one(self, features: Features) -> int:
@@ -187,8 +204,8 @@ class SurrogateFitter:
         prior = Prior(
             _CostMean(model),
             ScaleKernel(by_price, outputscale_prior=LogNormalPrior(*_PRICES))
-            + ScaleKernel(by_trait, outputscale_prior=LogNormalPrior(2 * math.log(0.1), 1.0))
-            + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(2 * math.log(0.03), 1.0)),
+            + ScaleKernel(by_trait, outputscale_prior=LogNormalPrior(*_TRAITS))
+            + ScaleKernel(by_slot, outputscale_prior=LogNormalPrior(*_SLOTS)),
             rest=LogNormalPrior(*_REST_OF_COST),
         )
 
@@ -216,6 +233,13 @@ class _CostModel:
         return additive_ms(amounts, self.prices, self.least_ms)
 
 
+class _BelievedMean(ConstantMean):
+    """A constant, and what is believed, which is the last feature."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features) + features[..., -1]
+
+
 class _CostMean(Mean):
     """What prices as expected beforehand cost, in log space around the fitted ones; reads the first `K` features."""
 
@@ -227,6 +251,12 @@ class _CostMean(Mean):
         amounts = features[..., : len(self._model.prices)]
         fitted = self._model.additive(amounts)
         return fitted.log() + amounts @ (self._model.expected - self._model.prices) / fitted
+
+
+def _spread(values: Tensor) -> Tensor:
+    """What BoTorch's `Standardize` divides by: the standard deviation, or 1 where there is none."""
+    spread = values.std() if len(values) > 1 else torch.zeros(())
+    return spread if spread >= _LEAST_SPREAD else torch.ones_like(spread)
 
 
 def _ranges(*sizes: int) -> list[tuple[int, ...]]:

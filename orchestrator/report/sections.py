@@ -238,7 +238,11 @@ def _fact(value: object) -> Content:
 def prediction_section(run: Run) -> Html:
     """Predicted against measured, with rank correlation and coverage."""
     data = prediction_figures(run)
-    began = [tag("p", f"Predictors began with {each}.", class_="soft") for each in run.earlier]
+    known = [f"Predictors began with {each}." for each in run.earlier]
+    config = run.state.config
+    if (prior := config.accuracy_prior) is not None:
+        known.append(f"Accuracies were expected from the first round on: {prior.checkpoint} saw {config.seen_images}.")
+    began = [tag("p", each, class_="soft") for each in known]
     if not data:
         text = "No prediction can be compared yet: the first round is proposed before any predictor is fitted."
         return join([*began, tag("p", text, class_="notice")])

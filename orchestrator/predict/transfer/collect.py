@@ -28,6 +28,7 @@ from orchestrator.predict.transfer.tasks import ACCURACIES, IMAGES, SOURCE, read
 from orchestrator.space.base import NetworkOptions, Space
 
 PLAN = "plan.json"
+_TEST = 0.05  # share of the images that nobody looks at: trainings set some apart
 _RESULTS = ".results"
 
 
@@ -45,6 +46,8 @@ class CollectPlan:
         classes: Fewest and most classes of a task.
         images: Of each class at most.
         epochs: Of each training.
+        validation: Share of the images that accuracies are taken on; many, since their number is what accuracies of
+            small tasks are uncertain by.
         seed: Decides everything.
     """
 
@@ -57,6 +60,7 @@ class CollectPlan:
     classes: tuple[int, int] = (2, 6)
     images: int = 80
     epochs: int = 3
+    validation: float = 0.4
     seed: int = 0
 
 
@@ -94,10 +98,9 @@ def collect_tasks(
     names = [f"task{number:04d}" for number in range(plan.tasks)]
     for number, name in enumerate(names):
         _write_images(plan, number, out / name)
-    # Workers begin at different places, so that they seldom meet.
-    order = np.random.default_rng(os.getpid()).permutation(plan.tasks * plan.architectures)
-    total = len(order)
-    for unit in order:
+    # Task by task, so that some are of use before all are done; a worker passes by what another is at.
+    total = plan.tasks * plan.architectures
+    for unit in range(total):
         if stop():
             break
         number, position = divmod(int(unit), plan.architectures)
@@ -107,6 +110,7 @@ def collect_tasks(
             with _claimed(folder / f"{position}.lock") as mine:
                 if mine and not result.exists():
                     _write(result, json.dumps(asdict(_train(plan, space, out / names[number], number, position))))
+                    _finish(plan, out / names[number])
         progress(_done(out, names), total)
     for name in names:
         _finish(plan, out / name)
@@ -156,7 +160,9 @@ def _train(plan: CollectPlan, space: Space, folder: Path, number: int, position:
     architecture = space.architecture(space.sample(plan.architectures, rng)[position])
     classes = read_images(folder / IMAGES).classes
     network = NetworkOptions((1, *plan.input), classes, dict(plan.options))
-    config = TrainingConfig(dataset=folder / IMAGES, epochs=plan.epochs, batch=32, validation=0.4, test=0.05)
+    config = TrainingConfig(
+        dataset=folder / IMAGES, epochs=plan.epochs, batch=32, validation=plan.validation, test=_TEST
+    )
     objective = TrainingObjective(config, space, network)
     scratch = folder / _RESULTS / f"{position}.files"
     job = AccuracyJob(position, architecture, network, seed=plan.seed + position, folder=scratch)

@@ -6,6 +6,7 @@ evaluated on the new data set conditions it at once, without fine-tuning.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from torch import Tensor
 from orchestrator.errors import CheckpointError
 from orchestrator.generate.pool import width
 from orchestrator.generate.tensor_file import read_model, write_tensors
+from orchestrator.predict.accuracy_belief import AccuracyBelief
 from orchestrator.predict.transfer.image_features import FEATURES_VERSION
 from orchestrator.predict.transfer.process import Points, Posterior, TaskKernel, to_accuracy, to_skill
 from orchestrator.predict.transfer.set_encoder import Bank, SetEncoder, draw_features, feature_bank
@@ -28,6 +30,8 @@ from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 FORMAT = "devicenag-transfer/1"
 _NEW = -1  # number of a data set that is none of those trained on
 _DRAWS = 5  # of images that an embedding is the mean of
+_SAMPLE = 300  # architectures that stand for the space where doubt is summed up
+_LEAST_DOUBT = 0.005  # skill
 _RETRAIN = "train one with: nag train accuracy"
 
 
@@ -92,7 +96,8 @@ class TransferPredictor:
         kernel: Trained.
         knowledge: The evaluations it answers from.
         """
-        self.space, self.encoder, self.kernel, self.knowledge = space, encoder.eval(), kernel.eval(), knowledge
+        self.space, self.knowledge = space, knowledge
+        self.encoder, self.kernel = encoder.eval().requires_grad_(False), kernel.eval().requires_grad_(False)
         self.features = ArchitectureFeatures(space)
 
     def on(self, images: LabelledImages, *, seed: int = 0) -> DatasetAccuracy:
@@ -165,7 +170,7 @@ class DatasetAccuracy:
 
     def __call__(self, slots: Tensor) -> Tensor:
         """(`B`,) expected percent, of (`B`, `S`, `V`) relaxed architectures."""
-        return self.marginal(slots)[0]
+        return self._mean(slots)
 
     def marginal(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """(`B`,) mean in percent and variance, of (`B`, `S`, `V`) relaxed architectures."""
@@ -176,8 +181,29 @@ class DatasetAccuracy:
     def of(self, slots: IntArray) -> FloatArray:
         """(`B`,) expected percent, of (`B`, `S`) architectures."""
         with torch.no_grad():
-            mean, _ = self._posterior(self._points(self._predictor.features.of(slots)))
+            mean = self._posterior.mean(self._points(self._predictor.features.of(slots)))
             return np.asarray(to_accuracy(mean, self._classes).double().numpy())
+
+    def belief(self) -> AccuracyBelief:
+        """What a campaign on this data set begins with.
+
+        How hard the data set is for all architectures alike is left out of the doubt: that, the first trainings say.
+        """
+        drawn = self._predictor.space.sample(_SAMPLE, np.random.default_rng(0))
+        with torch.no_grad():
+            _, covariance = self._posterior.joint(self._points(self._predictor.features.of(drawn)))
+        percent = 100 - 100 / self._classes  # of one unit of skill
+        apart = covariance.diagonal().mean() - covariance.mean()
+        return AccuracyBelief(
+            self._mean, percent * math.sqrt(float(apart.clamp_min(_LEAST_DOUBT**2))),
+            percent * math.exp(0.5 * float(self._predictor.kernel.noise)),
+        )  # fmt: skip
+
+    def _mean(self, slots: Tensor) -> Tensor:
+        """(...) expected percent, of (..., `S`, `V`) relaxed architectures."""
+        flat = slots.reshape(-1, *slots.shape[-2:])
+        mean = self._posterior.mean(self._points(self._predictor.features.relaxed(flat)))
+        return to_accuracy(mean, self._classes).to(slots.dtype).reshape(slots.shape[:-2])
 
     def given(
         self, slots: IntArray, accuracies: Sequence[float] | FloatArray, standard_errors: FloatArray | None = None

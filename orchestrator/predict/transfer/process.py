@@ -134,12 +134,27 @@ class Posterior:
             torch.cat([self._variances, variances]),
         )
 
+    def mean(self, points: Points) -> Tensor:
+        """(`N`,) mean of the skill; differentiable in the features."""
+        return self._mean_of(self._kernel(points, self._points))
+
     def __call__(self, points: Points) -> tuple[Tensor, Tensor]:
         """(`N`,) mean and variance of the skill; differentiable in the features."""
         cross = self._kernel(points, self._points)
-        mean = self._kernel.mean + (cross @ self._weights).squeeze(-1)
-        whitened = torch.linalg.solve_triangular(self._factor, cross.T, upper=False)
-        return mean, (self._kernel.variance(points) - whitened.square().sum(0)).clamp_min(_JITTER)
+        whitened = self._whitened(cross)
+        return self._mean_of(cross), (self._kernel.variance(points) - whitened.square().sum(0)).clamp_min(_JITTER)
+
+    def joint(self, points: Points) -> tuple[Tensor, Tensor]:
+        """Mean (`N`,) and covariance (`N`, `N`) of the skill."""
+        cross = self._kernel(points, self._points)
+        whitened = self._whitened(cross)
+        return self._mean_of(cross), self._kernel(points, points) - whitened.T @ whitened
+
+    def _mean_of(self, cross: Tensor) -> Tensor:
+        return self._kernel.mean + (cross @ self._weights).squeeze(-1)
+
+    def _whitened(self, cross: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self._factor, cross.T, upper=False)
 
 
 def _factor(kernel: TaskKernel, points: Points, variances: Tensor) -> Tensor:
@@ -150,8 +165,9 @@ def _factor(kernel: TaskKernel, points: Points, variances: Tensor) -> Tensor:
 
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
-    """(`N`, `M`) Euclidean, with a finite slope at zero."""
-    return ((x[:, None] - y[None]).square().sum(-1) + 1e-12).sqrt()
+    """(`N`, `M`) Euclidean, to the last digit where rows are the same (no products of sums) and of no slope there."""
+    distance: Tensor = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance
 
 
 def _matern(distance: Tensor) -> Tensor:

@@ -38,6 +38,19 @@ def test_it_never_repeats_and_depends_on_the_seed_alone() -> None:
     assert design(8, 4) != many[:8]
 
 
+def test_a_promise_decides_within_what_is_spread_anyway() -> None:
+    def pools(slots: np.ndarray) -> np.ndarray:
+        return np.asarray((slots == 4).sum(axis=1), dtype=np.float64)
+
+    plain = np.array(design(8, 3))
+    told = np.array(list(islice(initial_design(SPACE, 8, np.random.default_rng(3), pools), 8)))
+    assert pools(told).mean() > pools(plain).mean() + 0.5
+    encoding = SPACE.encoding()
+    work = encoding.work(torch.as_tensor(one_hot(told, 5)))
+    assert work.max() / work.min() > 8, "it still spans the amounts of work"
+    assert len(set(design(8, 3)) & set(map(tuple, told.tolist()))) < 8
+
+
 def test_it_ends_with_the_space() -> None:
     class Tiny(NASBench201):
         size = 3
