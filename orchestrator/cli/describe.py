@@ -1,4 +1,4 @@
-"""`nag describe`: the network of an architecture."""
+"""`nag describe`: the network of an architecture, or a `.tflite` file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 
 
 def describe(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL.tflite]", help="A file, by whomever.", show_default=False)
+    ] = None,
     space: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Search space: nasbench201, mobilenetv3 or mobilenetv3:resolutions=160,192,224.", show_default=False
+            help="Or a search space: nasbench201, mobilenetv3 or mobilenetv3:resolutions=160,192,224.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     arch: Annotated[
-        str,
+        str | None,
         typer.Option(help="Architecture in the space's own notation, or OFA's dictionary as JSON.", show_default=False),
-    ],
+    ] = None,
     input_shape: Annotated[
         str | None,
         typer.Option("--input", metavar="H,W,C", help="Height, width, channels; default: what the space is known for."),
@@ -39,14 +43,33 @@ def describe(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Layers, parameters, multiply-adds and the compiled artifact of an architecture."""
+    """Layers, parameters, multiply-adds and the compiled artifact of an architecture; or what a model file takes."""
     import hashlib
     import json
 
+    from orchestrator.cli.describe_model import describe_model
+    from orchestrator.errors import ConfigError, Problem
     from orchestrator.space.registry import parse_space
     from profiling.tflite import emit
     from profiling.weights import random_weights
 
+    if model is not None:
+        given: dict[str, object] = {
+            "--space": space,
+            "--arch": arch,
+            "--input": input_shape,
+            "--classes": classes,
+            "--option": option,
+        }
+        given |= {"--out": out}
+        if problems := [Problem(name, value, "nothing beside a file") for name, value in given.items() if value]:
+            raise ConfigError("nag describe", problems)
+        describe_model(model, as_json=as_json)
+        return
+    if space is None or arch is None:
+        raise ConfigError(
+            "nag describe", [Problem("--space/--arch", (space, arch), "both of them, or a .tflite file instead")]
+        )
     chosen = parse_space(space)
     architecture = chosen.parse(arch)
     network = chosen.network(architecture, _options(chosen, input_shape, classes, option or []))

@@ -13,10 +13,13 @@ from orchestrator.cli.phones import JsonOption
 
 
 def latency(
-    space: Annotated[str, typer.Option(help="Search space, e.g. nasbench201.", show_default=False)],
+    space: Annotated[str | None, typer.Option(help="Search space, e.g. nasbench201.", show_default=False)] = None,
+    models: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Instead of a space: the .tflite files in this folder.")
+    ] = None,
     table: Annotated[
         Path | None,
-        typer.Option(help="One row an architecture (column arch or arch_str), one column a device, in milliseconds."),
+        typer.Option(help="One row an architecture or file (column arch), one column a device, in milliseconds."),
     ] = None,
     devices: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Columns of --table to learn from; default: all of them.")
@@ -25,13 +28,17 @@ def latency(
         list[str] | None,
         typer.Option(
             "--latency",
-            metavar="FILE:COLUMN|lut:FILE[@WIDTH]",
-            help="Another device: a column of another table, or a block table. Repeatable.",
+            metavar="FILE:COLUMN|lut:FILE[@WIDTH]|RUN",
+            help="Another device: a column of another table, or a block table; with --models all devices of a run of "
+            "`nag collect`, or of a data set. Repeatable.",
         ),
     ] = None,
     synthetic: Annotated[
-        int, typer.Option(min=0, max=500, help="Made-up devices to add, where measured ones are few.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, max=500, help="Made-up devices to add, where measured ones are few.", show_default="0; of models 16"
+        ),
+    ] = None,
     draws: Annotated[
         int, typer.Option(min=100, help="Architectures that made-up devices and block tables are asked for.")
     ] = 1000,
@@ -45,6 +52,8 @@ def latency(
     """Learn from measurements on many devices what to expect of a new one; `nag adapt` goes on from there."""
     import json
 
+    from orchestrator.cli.adapt_models import MADE_UP
+    from orchestrator.cli.train_models import train_models
     from orchestrator.errors import ConfigError, Problem
     from orchestrator.predict.latency.checkpoint import save_prior
     from orchestrator.predict.latency.prior import fit_prior
@@ -52,14 +61,22 @@ def latency(
     from orchestrator.predict.latency.structures import structures_of
     from orchestrator.space.registry import parse_space
 
+    names = None if devices is None else [name.strip() for name in devices.split(",") if name.strip()]
+    if (space is None) == (models is None):
+        raise ConfigError("nag train latency", [Problem("--space/--models", (space, models), "one of them")])
+    if resume:
+        print("training takes seconds: it starts over", file=sys.stderr)
+    if models is not None:
+        made_up = MADE_UP if synthetic is None else synthetic
+        train_models(models, table, names, sources or [], made_up, seed, out, as_json=as_json)
+        return
+    assert space is not None
+    synthetic = synthetic or 0
     chosen = parse_space(space)
     if devices is not None and table is None:
         raise ConfigError("nag train latency", [Problem("--devices", devices, "columns of a --table")])
-    names = None if devices is None else [name.strip() for name in devices.split(",") if name.strip()]
     if not (table or sources or synthetic):
         raise ConfigError("nag train latency", [Problem("--table", None, "a table, --latency or --synthetic")])
-    if resume:
-        print("training takes seconds: it starts over", file=sys.stderr)
     started = time.perf_counter()
     tables = gather_sources(
         chosen, table, names, sources or [], synthetic=synthetic, draws=draws, seed=seed,
