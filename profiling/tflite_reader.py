@@ -1,7 +1,7 @@
 """The bytes of anybody's `.tflite` file -> its operators and tensors.
 
 Nothing in a file is believed: every position is checked, what is read is bounded, and whatever is wrong ends in a
-`ModelError`. No tensor's data are looked at, and nothing is run.
+`UnreadableModel`. No tensor's data are looked at, and nothing is run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_NUMBERS = 2**48  # of one tensor
 _CORRUPT = (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
 
 
-class ModelError(ValueError):
+class UnreadableModel(ValueError):
     """A file cannot be described: `message` says what and where, `hint` what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -96,34 +96,36 @@ class Model:
 
 
 def read_file(path: Path) -> Model:
-    """The model of a file. Raises ModelError: it cannot be opened, or as `read_model`."""
+    """The model of a file. Raises UnreadableModel: it cannot be opened, or as `read_model`."""
     return read_model(file_bytes(path))
 
 
 def file_bytes(path: Path) -> bytes:
-    """A file's content. Raises ModelError."""
+    """A file's content. Raises UnreadableModel."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot be opened: {error.strerror or error}", "give the path of a .tflite file") from error
+        raise UnreadableModel(
+            f"cannot be opened: {error.strerror or error}", "give the path of a .tflite file"
+        ) from error
 
 
 def read_model(data: bytes) -> Model:
     """The main graph.
 
     Raises:
-        ModelError: It is no `.tflite` file, damaged or incomplete, has no operators, or tensors of unknown shape.
+        UnreadableModel: It is no `.tflite` file, damaged or incomplete, has no operators, or tensors of unknown shape.
     """
     if not data:
-        raise ModelError("is empty", "copy or convert it again")
+        raise UnreadableModel("is empty", "copy or convert it again")
     if data[4:8] != _IDENTIFIER:
-        raise ModelError("is no .tflite file: it does not begin as one does", "convert it to TFLite first")
+        raise UnreadableModel("is no .tflite file: it does not begin as one does", "convert it to TFLite first")
     try:
         model = _Reader(data).model()
     except _CORRUPT as error:
-        if isinstance(error, ModelError):
+        if isinstance(error, UnreadableModel):
             raise
-        raise ModelError(f"is damaged or incomplete ({error})", "copy or convert it again") from error
+        raise UnreadableModel(f"is damaged or incomplete ({error})", "copy or convert it again") from error
     _check_shapes(model)
     return model
 
@@ -150,7 +152,7 @@ class _Reader:
         )
         inputs, outputs = (self._indices(each, count) for each in (graph.InputsAsNumpy(), graph.OutputsAsNumpy()))
         if not operators:
-            raise ModelError("has no operators", "there is nothing to measure: convert it again")
+            raise UnreadableModel("has no operators", "there is nothing to measure: convert it again")
         return Model(tensors, operators, inputs, outputs, (root.Description() or b"").decode(errors="replace"))
 
     def _each(self, count: int, read: Callable[[int], _T]) -> tuple[_T, ...]:
@@ -248,7 +250,7 @@ def _check_shapes(model: Model) -> None:
     for index in model.inputs:
         tensor = model.tensors[index]
         if tensor.open_axes not in ((), (0,)):
-            raise ModelError(
+            raise UnreadableModel(
                 f"input {tensor.name!r} has no fixed shape: axes {list(tensor.open_axes)} of {list(tensor.shape)} "
                 "are open until run time",
                 export,
@@ -257,7 +259,7 @@ def _check_shapes(model: Model) -> None:
         for index in (*operator.inputs, *operator.outputs):
             if index >= 0 and min(model.tensors[index].shape, default=0) < 0:
                 tensor = model.tensors[index]
-                raise ModelError(
+                raise UnreadableModel(
                     f"operator {number} ({operator.code}): tensor {tensor.name!r} has no fixed shape: "
                     f"{list(tensor.shape)}",
                     export,

@@ -14,11 +14,11 @@ def describe_model(path: Path, *, as_json: bool) -> None:
     """Operators, shapes, multiply-adds and bytes of a file. Raises DataError: it cannot be described."""
     from orchestrator.errors import DataError
     from orchestrator.predict.latency.models import read_one
-    from profiling.tflite_reader import ModelError
+    from profiling.tflite_reader import UnreadableModel
 
     try:
         model = read_one(path)
-    except ModelError as error:
+    except UnreadableModel as error:
         raise DataError(f"{path} {error.message}", error.hint) from error
     layers: list[dict[str, Any]] = [
         {

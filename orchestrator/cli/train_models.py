@@ -40,7 +40,7 @@ def train_models(
         progress=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
     for why, count in sources.unmatched.items():
-        print(f"note: {count} measurements are of {why}: they say nothing", file=sys.stderr)
+        print(f"note: {count} measurements are of {why}, and say nothing", file=sys.stderr)
     provenance = {
         "table": table.name if table else None,
         "latency": [Path(run).name for run in runs],

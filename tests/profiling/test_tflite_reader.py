@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from profiling.tflite import emit
 from profiling.tflite_layers import model_layers
-from profiling.tflite_reader import ModelError, read_file, read_model
+from profiling.tflite_reader import UnreadableModel, read_file, read_model
 from profiling.weights import random_weights
 from tests.profiling.model_files import Made, Op, model_file
 from tests.profiling.network_cases import squeeze_excite
@@ -42,10 +42,10 @@ def test_the_batch_may_be_open_and_nothing_else() -> None:
     relu = [Op("RELU", (0,), (1,))]
     assert read_model(model_file([Made((1, 8), signature=(-1, 8)), Made((1, 8))], relu, (0,), (1,)))
     for made in (Made((1, 1, 1, 3), signature=(-1, -1, -1, 3)), Made((1, 5), signature=(1, -1))):
-        with pytest.raises(ModelError, match="input 'tensor0' has no fixed shape: axes") as raised:
+        with pytest.raises(UnreadableModel, match="input 'tensor0' has no fixed shape: axes") as raised:
             read_model(model_file([made, made], relu, (0,), (1,)))
         assert "fixed input shape" in raised.value.hint
-    with pytest.raises(ModelError, match=r"operator 0 \(RELU\): tensor 'tensor1' has no fixed shape: \[-1, 8\]"):
+    with pytest.raises(UnreadableModel, match=r"operator 0 \(RELU\): tensor 'tensor1' has no fixed shape: \[-1, 8\]"):
         read_model(model_file([Made((1, 8)), Made((-1, 8))], relu, (0,), (1,)))
 
 
@@ -63,19 +63,19 @@ def test_the_batch_may_be_open_and_nothing_else() -> None:
     ],
 )
 def test_what_cannot_be_read_is_said(data: bytes, said: str) -> None:
-    with pytest.raises(ModelError, match=said) as raised:
+    with pytest.raises(UnreadableModel, match=said) as raised:
         read_model(data)
     assert raised.value.hint
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot be opened: No such file"):
+    with pytest.raises(UnreadableModel, match="cannot be opened: No such file"):
         read_file(tmp_path / "none.tflite")
 
 
 def described(data: bytes) -> None:
     """Everything there is to read, or the reader's error and no other."""
-    with suppress(ModelError):
+    with suppress(UnreadableModel):
         assert all(layer.bytes_read >= 0 <= layer.multiply_adds for layer in model_layers(read_model(data)))
 
 

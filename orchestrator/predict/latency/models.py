@@ -16,7 +16,7 @@ from orchestrator.errors import DataError
 from orchestrator.predict.latency.layers import AMOUNTS, LayerCost, NetworkStructures, layer_amounts
 from orchestrator.space.base import FloatArray
 from profiling.tflite_layers import ModelLayer, model_layers
-from profiling.tflite_reader import ModelError, file_bytes, read_model
+from profiling.tflite_reader import UnreadableModel, file_bytes, read_model
 
 PATTERN = "**/*.tflite"
 _PRODUCTS = ("convolution", "pointwise", "depthwise", "fully connected")
@@ -54,7 +54,7 @@ class ModelFile:
         """What devices run: the file as it is now. Raises DataError: it is not what it was."""
         try:
             data = file_bytes(self.path)
-        except ModelError as error:
+        except UnreadableModel as error:
             raise DataError(f"{self.path} {error.message}", error.hint) from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise DataError(f"{self.path} has changed since it was read", "leave the folder alone while it is measured")
@@ -91,7 +91,7 @@ def read_models(folder: Path, pattern: str = PATTERN) -> tuple[tuple[ModelFile, 
         name = path.relative_to(folder).as_posix()
         try:
             found.append(read_one(path, name))
-        except ModelError as error:
+        except UnreadableModel as error:
             left_out[name] = error.message
     if not found:
         reasons = "".join(f"\n  {name} {why}" for name, why in left_out.items())
@@ -100,7 +100,7 @@ def read_models(folder: Path, pattern: str = PATTERN) -> tuple[tuple[ModelFile, 
 
 
 def read_one(path: Path, name: str = "") -> ModelFile:
-    """A file. Raises ModelError."""
+    """A file. Raises UnreadableModel."""
     data = file_bytes(path)
     layers = model_layers(read_model(data))
     return ModelFile(name or path.name, path, hashlib.sha256(data).hexdigest(), len(data), layers)
