@@ -14,6 +14,16 @@ from pydantic import BaseModel
 from orchestrator.errors import ConfigError, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
+_FIELDS_OF = {
+    "passes": "nag nightly",
+    "alarm": "nag nightly",
+    "campaigns": "nag nightly",
+    "overlap": "nag collect",
+    "accuracy": "nag run",
+    "budget": "nag run",
+    "models": "nag collect (or nag nightly)",
+}
+"""What tells a verb's configuration from those of others."""
 
 
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -59,7 +69,7 @@ def validate(model: type[Model], values: Mapping[str, Any], *, source: str, fold
         problems = [_problem(model, detail) for detail in details if not _follows(detail, details)]
     else:
         return config if folder is None else _absolute(config, folder.resolve())
-    raise ConfigError(source, problems)
+    raise ConfigError(source, problems, _other_verb(model, values))
 
 
 def missing_paths(config: BaseModel) -> list[Problem]:
@@ -82,6 +92,13 @@ def _override(values: dict[str, Any], override: str) -> None:
         at[int(last) if isinstance(at, list) else last] = yaml.safe_load(text)
     except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError("--set", [Problem(path, text, "a field of the configuration and a YAML value")]) from error
+
+
+def _other_verb(model: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """A hint, where a field is one of another verb's configuration."""
+    fields = (field for field in _FIELDS_OF if field in values and field not in model.model_fields)
+    field = next(fields, None)
+    return "" if field is None else f"is this a configuration for {_FIELDS_OF[field]}? It has {field!r}"
 
 
 def _follows(detail: Any, details: Sequence[Any]) -> bool:

@@ -19,7 +19,8 @@ from orchestrator.folder_lock import FolderLock
 from profiling.store import CampaignStore
 
 STORE = "campaign.sqlite"
-_NIGHT = "nightly.json"  # what `nag nightly` leaves; its package builds on this one, so the name stands here again
+# What `nag nightly` and `nag collect` leave; their packages build on this one, so the names stand here again.
+_NIGHT, _COLLECTION = "nightly.json", "collect.sqlite"
 
 
 class RunFolder:
@@ -79,6 +80,11 @@ def store_path(run: Path) -> Path:
     if (run / _NIGHT).is_file():
         raise RunFolderError(
             f"{run} is a night, not a campaign", f"its page is {run / 'report.html'}; its runs are in {run / 'passes'}"
+        )
+    if (run / _COLLECTION).is_file():
+        raise RunFolderError(
+            f"{run} is a collection, not a campaign",
+            f"its latencies: nag export {run} --dataset DIR; its page: nag report",
         )
     if not (run / STORE).is_file():
         raise RunFolderError(

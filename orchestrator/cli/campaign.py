@@ -66,9 +66,13 @@ def run(
 
 
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
-    """State of a campaign or a collection, also while it runs."""
+    """State of a campaign, a collection or a night, also while it runs."""
     from orchestrator.cli.collect import is_collection, show_status
+    from orchestrator.cli.nightly import is_night, show_night
 
+    if is_night(run):
+        show_night(run, as_json=as_json)
+        return
     if is_collection(run):
         show_status(run, as_json=as_json)
         return

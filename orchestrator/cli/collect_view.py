@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.console import output
 from orchestrator.cli.view import View
 from orchestrator.collect.events import Arrived, Event, Planning, PutOff, Rested, Started, Woke
 from orchestrator.collect.status import CollectStatus, read_status
@@ -23,7 +24,6 @@ from profiling.records import Failure, Measurement
 _LINES = 6  # recent results shown below the table
 _REFRESH_S = 1.0
 _PLAIN_S = 30.0  # between lines of progress where there is no terminal
-_PIPE_WIDTH = 160
 _SHOWN = 10  # skipped models, kinds of failures, and failures of one kind on one device
 
 
@@ -117,9 +117,7 @@ def _left(tally: Tally, status: CollectStatus) -> str:
 
 def print_status(run: Path, status: CollectStatus) -> None:
     """`nag status` of a collection, for people."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
+    console = output()
     console.print(f"[bold]{escape(status.name)}[/]: {status.state}, {summary(status)}, {status.models:,} models")
     console.print(table(status))
     for tally in status.tallies:

@@ -65,9 +65,9 @@ def compare(
 
 
 def _print(result: RunComparison, policy: Policy, everything: bool) -> None:
-    from rich.console import Console
+    from orchestrator.cli.console import output
 
-    console = Console(highlight=False)
+    console = output(highlight=False)
     for place in result.places:
         _print_place(console, place, policy, everything)
     if result.environment:

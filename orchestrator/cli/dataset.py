@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 DOUBTFUL = 1
 PARTIAL = 3
 _SHOWN = 20  # findings printed one by one
-_WIDTH = 160  # of tables in files and pipes
 
 app = typer.Typer(help="Data sets of latencies, as `nag export RUN --dataset DIR` writes them.", no_args_is_help=True)
 LicenseOption = Annotated[str, typer.Option(help="As the Hugging Face hub spells it: cc-by-4.0, apache-2.0, ...")]
@@ -128,9 +127,9 @@ def _print_written(manifest: Manifest, out: Path, as_json: bool) -> None:
 
 
 def _print_quality(devices: tuple[DeviceQuality, ...]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from orchestrator.cli.console import output
     from orchestrator.report import readable
 
     table = Table(box=None, pad_edge=False)
@@ -153,7 +152,7 @@ def _print_quality(devices: tuple[DeviceQuality, ...]) -> None:
             if spread is None
             else f"{readable.percent(spread.sd_log, 2)} ({spread.overlaps:,} models on {device.phones} phones)",
         )
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+    output().print(table)
 
 
 def _print_findings(report: Report) -> None:

@@ -65,7 +65,7 @@ def nightly(
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
     else:
-        _print(result, files)
+        _print(result, files, config)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 
@@ -87,15 +87,15 @@ def _campaign_event(event: object) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _print(result: NightResult, files: dict[str, Path]) -> None:
-    from rich.console import Console
+def _print(result: NightResult, files: dict[str, Path], config: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from orchestrator.cli.console import output
     from orchestrator.nightly.page import verdict_text
     from orchestrator.nightly.result import ALARMS, INCOMPLETE
 
-    console = Console(highlight=False)
+    console = output(highlight=False)
     style = {0: "bold green", 1: "bold red"}.get(result.exit_code, "bold yellow")
     console.print(Text(f"{result.name}: {verdict_text(result)}", style=style), soft_wrap=True)
     for alarm in result.alarms:
@@ -119,7 +119,48 @@ def _print(result: NightResult, files: dict[str, Path]) -> None:
     for what, path in files.items():
         console.print(Text(f"{what:<11}{path}"), soft_wrap=True)
     if not result.baseline:
-        console.print(Text(f"next night: nag nightly CONFIG --baseline {result.run}"), soft_wrap=True)
+        words = ["nag", "nightly", str(config), "--baseline", result.run]
+        console.print(Text(f"next night: {shlex.join(words)}"), soft_wrap=True)
+
+
+def is_night(run: Path) -> bool:
+    """Whether a run folder holds a night."""
+    from orchestrator.nightly.night import NIGHT
+
+    return (run / NIGHT).is_file()
+
+
+def show_night(run: Path, *, as_json: bool) -> None:
+    """Print how far a night is."""
+    from orchestrator.cli.collect import is_collection
+    from orchestrator.collect.status import status_of
+    from orchestrator.folder_lock import is_busy
+    from orchestrator.nightly.night import read_night
+    from orchestrator.nightly.write import RESULT
+
+    night = read_night(run)
+    state = "running" if is_busy(run) else "finished" if (run / RESULT).is_file() else "interrupted"
+    passes = {part: status_of(run / part) for part in night.passes if is_collection(run / part)}
+    if as_json:
+        values = {
+            "name": night.name,
+            "kind": "night",
+            "state": state,
+            "started_at": night.started_at,
+            "passes": [{"folder": part, **status.to_json()} for part, status in passes.items()],
+            "campaigns": night.campaigns,
+        }
+        print(json.dumps(values, indent=2))
+        return
+    from orchestrator.cli.collect_view import summary
+
+    print(f"{night.name}: {state}, night of {time.strftime('%Y-%m-%d %H:%M', time.gmtime(night.started_at))} UTC")
+    for part, status in passes.items():
+        print(f"{part:<12}{status.state}, {summary(status)}")
+    for name, folder in night.campaigns.items():
+        print(f"campaign {name}: nag status {run / folder}")
+    if state == "finished":
+        print(f"page        {run / 'report.html'}")
 
 
 def _shift_text(shift: Effect) -> str:

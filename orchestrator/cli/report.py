@@ -75,9 +75,9 @@ def _export_winners(run: Path, out: Path, candidates: list[int] | None, as_json:
     if as_json:
         print(json.dumps(manifest.to_json(), indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
+    from orchestrator.cli.console import output
     from orchestrator.report import readable
 
     table = Table(box=None, pad_edge=False)
@@ -87,7 +87,7 @@ def _export_winners(run: Path, out: Path, candidates: list[int] | None, as_json:
         latencies = [f"{device} {readable.number(entry.latency_ms)} ms" for device, entry in winner.latency.items()]
         accuracy = readable.number(winner.accuracy["value"]) if winner.accuracy else readable.NONE
         table.add_row(winner.artifact.file, winner.weights, accuracy, ", ".join(latencies))
-    console = Console()
+    console = output()
     console.print(table)
     console.print(f"\n{len(manifest.files) + 1} files in {out}", soft_wrap=True, highlight=False)
     if any(winner.weights == "random" for winner in manifest.winners):

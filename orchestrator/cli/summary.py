@@ -6,17 +6,16 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
 from orchestrator.campaign.config import ACCURACY
 from orchestrator.campaign.folder import store_path
 from orchestrator.campaign.state import CampaignState, Candidate, read_config, read_state, stop_reason
+from orchestrator.cli.console import output
 from orchestrator.folder_lock import is_busy
 from profiling.store import CampaignStore
 
 RunState = Literal["running", "interrupted", "finished"]
-_PIPE_WIDTH = 200
 
 
 def status_of(run: Path) -> dict[str, Any]:
@@ -90,15 +89,9 @@ def _latency(candidate: Candidate, device: str) -> str:
     return f"{measurement.latency_ms:.3f}" + (f" ± {half:.1f} %" if math.isfinite(half) and half > 0 else "")
 
 
-def _console() -> Console:
-    """Standard output; wide where it is no terminal, so that rows stay whole in files and pipes."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
-
-
 def print_summary(state: CampaignState, folder: Path, page: Path) -> None:
     """The end of `nag run`."""
-    console = _console()
+    console = output()
     counts = state.counts
     console.print(f"\n[bold]{state.config.name}[/]: {counts['measured']} measured, {counts['failed']} failed")
     if state.front:
@@ -113,7 +106,7 @@ def print_status(run: Path) -> None:
     """`nag status` for people."""
     values = status_of(run)
     counts = values["candidates"]
-    console = _console()
+    console = output()
     console.print(
         f"[bold]{values['name']}[/]: {values['state']}" + (f" ({values['reason']})" if values["reason"] else "")
     )

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
 
 
-def nag(*arguments: str | Path, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+def nag(*arguments: str | Path, timeout_s: float = 1000) -> subprocess.CompletedProcess[str]:
     """Run `nag` and wait."""
     command = [sys.executable, "-m", "orchestrator.cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT)
@@ -146,7 +146,7 @@ def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(campaign: Path, tmp
                 break
         os.kill(process.pid, signal.SIGINT)
         rest = process.stderr.read()
-        assert process.wait(timeout=280) == 130
+        assert process.wait(timeout=1000) == 130
     assert "everything measured is saved" in rest
     assert f"--out {folder}" in rest
     assert "Traceback" not in rest
@@ -167,7 +167,7 @@ def test_a_second_process_on_the_run_folder_is_told(campaign: Path, tmp_path: Pa
         state = json.loads(nag("status", folder, "--json").stdout)["state"]
         os.kill(process.pid, signal.SIGTERM)
         process.stderr.read()
-        assert process.wait(timeout=280) == 130
+        assert process.wait(timeout=1000) == 130
     assert second.returncode == 2
     assert "another process" in second.stderr
     assert state == "running"

@@ -43,7 +43,8 @@ def collection(
     devices = list(dict.fromkeys(phone.model for phone in phones))
     pairs = [(model, phone) for model in plan for phone in phones]
     jobs = [CollectJob(number, model, SETTING, phone.model) for number, (model, phone) in enumerate(pairs)]
-    with CollectStore.create(folder / STORE, {"environment": dict(environment or {"python": "3.12"})}) as store:
+    meta = {"config": {"name": folder.name}, "environment": dict(environment or {"python": "3.12"})}
+    with CollectStore.create(folder / STORE, meta) as store:
         store.add_plan(plan, [SETTING], jobs, devices)
         for model in plan:
             sha256 = f"{model.name}{'+' if model.name in rebuilt else ''}".encode().hex()
