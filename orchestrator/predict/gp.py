@@ -14,7 +14,7 @@ from botorch.models.transforms.input import InputTransform
 from botorch.models.transforms.outcome import Standardize
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.constraints import GreaterThan
-from gpytorch.kernels import Kernel
+from gpytorch.kernels import AdditiveKernel, Kernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.means import Mean
 from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -22,8 +22,11 @@ from gpytorch.priors import LogNormalPrior
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
+from orchestrator.predict.scales import expected_scales
+
 _FITTED_ON = 160  # hyper-parameters are few: so many measurements fit them, the posterior uses all
 _FIT_ITERATIONS = 50
+_RAW_BOUNDS = (-30.0, 30.0)  # wide, but where the likelihood is flat L-BFGS can step as far as a scale of exactly 0
 _SAME = 1e-6  # the difference of features up to which they are the same
 _JITTER = 1e-6  # least variance of a measurement, on the scale of the targets
 
@@ -74,12 +77,12 @@ class Prior:
 
     Attributes:
         mean: Mean function of the features.
-        kernel: With priors on its hyper-parameters.
+        kernel: A sum of scaled kernels, each with a log-normal prior of its scale.
         rest: Prior of the variance that neither features nor measurement errors explain, on the scale of the targets.
     """
 
     mean: Mean
-    kernel: Kernel
+    kernel: AdditiveKernel
     rest: LogNormalPrior
 
 
@@ -131,7 +134,7 @@ class Process:
 def fit_process(
     flat: Tensor, targets: Tensor, variances: Tensor, encoded: EncodedInput, prior: Prior, *, standardise: bool
 ) -> Process:
-    """The process with hyper-parameters at the mode of their posterior.
+    """The process with its scales at the mean of their posterior, other hyper-parameters at the mode.
 
     The result depends on the measurements alone, not on earlier fits: a resumed campaign proposes what the
     uninterrupted one would have.
@@ -153,16 +156,35 @@ def fit_process(
     rows = torch.linspace(0, len(flat) - 1, min(len(flat), _FITTED_ON)).round().long()
     # Features are computed once here; the final model computes them inside, to be differentiable in the architecture.
     trial = _process(encoded.transform(flat[rows]), targets[rows], variances[rows], prior, None, outcome)
+    mll = ExactMarginalLogLikelihood(trial.likelihood, trial)
+    bounds = dict.fromkeys(dict(mll.named_parameters()), _RAW_BOUNDS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizationWarning)  # stopping at the iteration limit is meant
         # Not `fit_gpytorch_mll`: that one retries from random values of the global generator.
-        fit_gpytorch_mll_scipy(
-            ExactMarginalLogLikelihood(trial.likelihood, trial), options={"maxiter": _FIT_ITERATIONS}
-        )
-    rest = float(trial.likelihood.second_noise.detach())
+        fit_gpytorch_mll_scipy(mll, bounds=bounds, options={"maxiter": _FIT_ITERATIONS})
+    rest = _settle_scales(trial, prior)
     model = _process(flat, targets, variances, prior, encoded, outcome, rest)
     model.requires_grad_(False)
     return Process(model.eval(), rest, outcome)
+
+
+def _settle_scales(trial: SingleTaskGP, prior: Prior) -> float:
+    """Sets the scales of the parts to their posterior means, and returns that of the rest."""
+    with torch.no_grad():
+        inputs = trial.train_inputs[0]
+        alone = torch.eye(len(inputs), dtype=inputs.dtype)
+        parts = list(prior.kernel.kernels)
+        priors = [*(part.outputscale_prior for part in parts), prior.rest]
+        *scales, rest = expected_scales(
+            torch.stack([*(part.base_kernel(inputs).to_dense() for part in parts), alone]),
+            trial.likelihood.noise - trial.likelihood.second_noise,
+            trial.train_targets - trial.mean_module(inputs),
+            torch.stack([each.loc for each in priors]).to(inputs),
+            torch.stack([each.scale for each in priors]).to(inputs),
+        )
+        for part, scale in zip(parts, scales, strict=True):
+            part.outputscale = scale
+    return float(rest)
 
 
 def _process(

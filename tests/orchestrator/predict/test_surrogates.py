@@ -214,3 +214,19 @@ def test_an_operator_that_nothing_measured_contains_leaves_doubt_but_not_nonsens
     measured = Measured(slots, np.array([0.0074, 0.0146, 0.0049, 0.0051]), np.array([0.015, 0.006, 2e-6, 5e-5]))
     _, variance = FITTER.cost(measured).marginal(FITTER.relaxed(sample(500, seed=0)))
     assert variance.sqrt().max() < math.log(10)
+
+
+def test_ten_latencies_of_calm_and_of_noisy_devices_leave_as_much_doubt_as_is_due() -> None:
+    test = sample(500, 100)
+    inside = []
+    for noise in (0.01, 0.03, 0.1):
+        for seed in range(4):
+            rng = np.random.default_rng([seed, int(1000 * noise)])
+            train = sample(10, seed + 200)
+            measured = latency_of(train) * np.exp(rng.normal(0, noise, len(train)))
+            truth = np.log(latency_of(test)) + rng.normal(0, noise, len(test))
+            inside.append(
+                np.mean(np.abs(z_scores(FITTER.cost(Measured(train, measured, unknown(10))), test, truth)) < 1.645)
+            )
+    assert 0.85 < np.mean(inside) < 0.99
+    assert np.min(inside) > 0.6
