@@ -66,7 +66,7 @@ def adapt_models(request: Request, *, as_json: bool) -> None:
     else:
         made, failed = _measured(request, models)
     adapting = time.perf_counter()
-    values = _predictions(made, models, known)
+    values = _predictions(made, models, known, failed)
     values = {
         "device": request.device or request.column or made.device.get("name"),
         "samples": len(made.sha256),
@@ -164,7 +164,7 @@ def _measured(request: Request, models: Sequence[ModelFile]) -> tuple[AdaptedMod
     opened = partial(measure.open_device, request.device, runner=request.runner, adb_port=request.adb_port)
 
     def refused(name: str, why: str) -> None:
-        print(f"{name} cannot be run there, another is measured instead: {why}", file=sys.stderr, flush=True)
+        print(f"{name} cannot be run there; another is measured, if there is one: {why}", file=sys.stderr, flush=True)
 
     with TemporaryDirectory() as folder:
         journal = Path(folder) / "journal.sqlite" if request.out is None else request.out.with_suffix(".journal.sqlite")
@@ -191,7 +191,9 @@ def _measured(request: Request, models: Sequence[ModelFile]) -> tuple[AdaptedMod
     return made, found.failed
 
 
-def _predictions(made: AdaptedModels, models: Sequence[ModelFile], column: Mapping[str, float]) -> dict[str, Any]:
+def _predictions(
+    made: AdaptedModels, models: Sequence[ModelFile], column: Mapping[str, float], failed: Mapping[str, str]
+) -> dict[str, Any]:
     """What is said of every model, and how good that is as far as it can be told."""
     adapted, said = made.predict(models)
     taken_ms = dict(zip(made.sha256, made.latency_ms.tolist(), strict=True))
@@ -205,6 +207,7 @@ def _predictions(made: AdaptedModels, models: Sequence[ModelFile], column: Mappi
             "high_ms": round(float(said.high_ms[row]), 4),
             "multiply_adds": model.multiply_adds,
             "unpriced": dict(model.unpriced),
+            "runs": False if model.name in failed else True if model.sha256 in taken_ms else None,
         }
         for row, model in enumerate(models)
     ]
@@ -254,8 +257,8 @@ def _print(values: Mapping[str, Any]) -> None:
     for row in rows[:_MOST_SHOWN]:
         interval = f"{row['low_ms']:.3f} to {row['high_ms']:.3f}"
         taken = row["measured_ms"]
-        unpriced = ", ".join(row["unpriced"])
-        note = "measured" if taken else f"not priced: {unpriced}" if unpriced else ""
+        note = "measured" if taken else f"not priced: {', '.join(row['unpriced'])}" if row["unpriced"] else ""
+        note = "cannot be run there" if row["runs"] is False else note
         latency = f"{taken or row['latency_ms']:.3f}"
         table.add_row(row["model"], latency, "" if taken else interval, f"{row['multiply_adds'] / 1e6:,.1f} M", note)
     console.print(table, highlight=False, markup=False)

@@ -107,8 +107,9 @@ def measure_models(
             if error.failure.kind != "model":
                 raise
             wrong = watched if error.item == REFERENCE else next(each for each in chosen if each.name == error.item)
-            failed[wrong.model.name] = error.failure.detail
-            refused(wrong.model.name, error.failure.detail)
+            why = error.failure.detail.partition("\n")[0].removeprefix(f"{wrong.model.name}: ")
+            failed[wrong.model.name] = why
+            refused(wrong.model.name, why)
             chosen.remove(wrong)
             if spare:
                 chosen.append(_Item(row := spare.pop(0), models[row]))

@@ -121,7 +121,8 @@ def test_a_model_that_cannot_be_run_is_replaced_by_another(nag: Nag, folder: Pat
     printed = json.loads(done.stdout)
     assert len(set(device.blocks)) == len(printed["measured"]) == 4
     assert printed["failed"] == {first["measured"][index]: "an operator is not there" for index in (0, 2)}
-    assert "cannot be run there, another is measured instead" in done.stderr
+    assert {each["model"] for each in printed["models"] if each["runs"] is False} == set(printed["failed"])
+    assert "cannot be run there; another is measured" in done.stderr
     device.refused = set(by_name.values())
     done = nag(*command)
     assert done.returncode == 3
