@@ -2,6 +2,7 @@
 
     python benchmarks/collect.py [--results 100000] [--seed 0]
     python benchmarks/collect.py --fleet 4000
+    python benchmarks/collect.py --phones 10000 [--minutes 60]
 
 One collection of four devices is filled by the real collector, whose devices answer at once with measurements of five
 blocks; the disk is not waited for while it fills, since waiting would hide what the program itself costs. Printed are
@@ -11,6 +12,12 @@ from another connection, of reading the first 500 results back, and of a journal
 With `--fleet N`, N architectures are looked up in four tables through everything that a collection on phones goes
 through: fleet, journal, store, and the disk. Printed is the mean time of a result in each tenth of the run, as ratios
 to the first.
+
+With `--phones N`, N architectures are compiled, deployed and measured on four virtual phones of four kinds behind the
+real adb server: gates, deployment, two processes on the phone, journal, store, disk. The phones compute nothing, so
+that what is timed is the program. After `--minutes` it is stopped as by Ctrl-C. Printed are results in an hour and, by
+tenths of the run as ratios to the first, the time of a result and the processor time of this process for it, on which
+other load of the machine has little influence.
 """
 
 from __future__ import annotations
@@ -33,6 +40,7 @@ from device_agent.backend import Enough, MeasurementJob, MeasurementResult, OnBl
 from device_agent.gate import HostGate
 from device_agent.journal import Journal
 from device_agent.lease import Lease
+from device_agent.virtual import PROFILES, VirtualLab
 from orchestrator.collect.collector import Collector, collect
 from orchestrator.collect.config import CollectConfig, parse_collection
 from orchestrator.collect.events import Arrived, Event
@@ -163,17 +171,68 @@ def through_the_fleet(folder: Path, architectures: int, seed: int) -> None:
     print("ratios of the tenths to it: " + " ".join(f"{tenth / tenths[0]:.2f}" for tenth in tenths))
 
 
+def on_phones(folder: Path, architectures: int, minutes: float, seed: int) -> None:
+    """Print how the processor time of a result changes in a collection on virtual phones."""
+    instant = PROFILES["virtual8"].with_fixed_runs(0.0, noise=0.01)
+    kinds = [replace(instant, model=f"Virtual 8{letter}") for letter in "abcd"]
+    times: list[tuple[float, float]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Arrived):
+            times.append((time.perf_counter(), time.process_time()))
+            if times[-1][0] - begun > 60 * minutes:
+                raise KeyboardInterrupt
+
+    with VirtualLab(len(kinds), kinds, seed=seed) as lab:
+        config = parse_collection(
+            {
+                "name": "phones",
+                "seed": seed,
+                "models": {
+                    "kind": "space",
+                    "space": {"kind": "nasbench201", "input": [1, 8, 8, 1], "channels": 4, "cells": 1},
+                    "count": architectures,
+                    "distinct": "architecture",
+                },
+                "devices": [{"kind": "adb", "port": lab.port, "model": kind.model} for kind in kinds],
+                "measure": {"blocks": [2, 2], "min_runs": 5, "block_seconds": 0.01, "warmup_seconds": 0.0},
+                "references": {"every": 50, "every_s": 3600},
+            },
+            source="benchmark",
+        )
+        begun = time.perf_counter()
+        try:
+            collect(config, folder / "run", listen)
+        except KeyboardInterrupt:
+            print(f"stopped after {minutes:g} minutes")
+    status = status_of(folder / "run")
+    print(f"{status.state}: {status.measured:,} of {status.planned:,} results, {status.failed} failed")
+    stamps = np.array(times)
+    each_s, cpu_s = np.diff(stamps, axis=0).T
+    print(f"{3600 / each_s.mean():,.0f} results an hour; {1e3 * cpu_s.mean():.0f} ms of processor time for each")
+    for name, values in (("time", each_s), ("processor time", cpu_s)):
+        tenths = [float(part.mean()) for part in np.array_split(values, 10)]
+        ratios = " ".join(f"{tenth / tenths[0]:.2f}" for tenth in tenths)
+        print(f"{name} of a result, tenths of the run as ratios to the first: {ratios}")
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fleet", type=int, metavar="N", help="instead, N architectures through a whole fleet")
+    parser.add_argument("--phones", type=int, metavar="N", help="instead, N architectures on four virtual phones")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of --phones: no longer than this")
     arguments = parser.parse_args()
-    if arguments.fleet:
+    if arguments.fleet or arguments.phones:
         with tempfile.TemporaryDirectory() as name:
             os.environ["DEVICENAG_HOME"] = name  # leases of this run only
-            through_the_fleet(Path(name), arguments.fleet, arguments.seed)
+            if arguments.fleet:
+                through_the_fleet(Path(name), arguments.fleet, arguments.seed)
+            else:
+                on_phones(Path(name), arguments.phones, arguments.minutes, arguments.seed)
         return
     marks = [mark for mark in (1_000, 10_000, 100_000) if mark <= arguments.results]
     rows: dict[int, dict[str, float]] = {}
