@@ -26,7 +26,8 @@ from orchestrator.predict.scales import expected_scales
 
 _FITTED_ON = 160  # hyper-parameters are few: so many measurements fit them, the posterior uses all
 _FIT_ITERATIONS = 50
-_RAW_BOUNDS = (-30.0, 30.0)  # wide, but where the likelihood is flat L-BFGS can step as far as a scale of exactly 0
+# Of hyper-parameters as they are optimised: wide, but where the likelihood is flat L-BFGS can step to a scale of exactly 0.
+_RAW_BOUNDS: tuple[float | None, float | None] = (-30.0, 30.0)
 _SAME = 1e-6  # the difference of features up to which they are the same
 _JITTER = 1e-6  # least variance of a measurement, on the scale of the targets
 
@@ -157,7 +158,7 @@ def fit_process(
     # Features are computed once here; the final model computes them inside, to be differentiable in the architecture.
     trial = _process(encoded.transform(flat[rows]), targets[rows], variances[rows], prior, None, outcome)
     mll = ExactMarginalLogLikelihood(trial.likelihood, trial)
-    bounds = dict.fromkeys(dict(mll.named_parameters()), _RAW_BOUNDS)
+    bounds = {name: _RAW_BOUNDS for name, _ in mll.named_parameters()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizationWarning)  # stopping at the iteration limit is meant
         # Not `fit_gpytorch_mll`: that one retries from random values of the global generator.
