@@ -212,6 +212,22 @@ def _grade(
     return max(grades, default="A"), tuple(reason for _, reason in findings)
 
 
+def doubt(reason: str) -> str:
+    """What a reason of a grade is about, without its numbers, so that those of many measurements can be counted."""
+    return next((kind for part, kind in _DOUBTS.items() if part in reason), reason)
+
+
+_DOUBTS = {
+    "blocks rejected": "blocks were rejected",
+    "no block": "there is no usable block",
+    "was asked for": "the interval is wider than asked for",
+    "are needed": "too few usable blocks",
+    "reports means": "the runner reports means",
+    "noisy runs": "noisy runs",
+    "the CPU was shared": "the CPU was shared with other work",
+}
+
+
 def _findings_of_runs(used: Sequence[Block]) -> list[tuple[Grade, str]]:
     """What blocks that really ran show about their quality."""
     findings: list[tuple[Grade, str]] = []

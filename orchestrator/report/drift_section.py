@@ -161,6 +161,13 @@ def _blocks(devices: Sequence[DeviceSummary]) -> Iterable[Html]:
     yield _pair(pictures)
     headings = ["device", "measured", "grades", "median 95 % half-width", "blocks", "rejected", "suspect", "failures"]
     yield table(headings, [_device_row(device) for device in devices], sortable=True)
+    whys = [
+        f"{device.device}: {', '.join(f'{why} ({count:,})' for why, count in device.doubts.items())}."
+        for device in devices
+        if device.doubts
+    ]
+    if whys:
+        yield tag("p", f"Why grades are not A. {' '.join(whys)}", class_="soft")
 
 
 def _device_row(device: DeviceSummary) -> list[Content]:

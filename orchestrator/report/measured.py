@@ -14,6 +14,7 @@ from orchestrator.report.conditions import ConditionCollector, ConditionFigure
 from orchestrator.report.observed import Observed
 from profiling.dataset.quality import PhoneSpread, phone_spread
 from profiling.records import DeviceInfo, Failure, Measurement
+from profiling.statistics import doubt
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -46,6 +47,7 @@ class DeviceSummary:
         measured: Results with a latency.
         failures: `code (kind)` -> results without one, the most frequent first.
         grades: Grade -> results.
+        doubts: Why grades are not A -> results, the most frequent first; see `profiling.statistics.doubt`.
         half_width: Median relative half-width of the 95 % intervals; None without any.
         blocks: All that were run.
         rejected: Reason -> blocks that were not used, the most frequent first.
@@ -58,6 +60,7 @@ class DeviceSummary:
     measured: int
     failures: Mapping[str, int]
     grades: Mapping[str, int]
+    doubts: Mapping[str, int]
     half_width: float | None
     blocks: int
     rejected: Mapping[str, int]
@@ -149,6 +152,7 @@ class _Device:
     suspects: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     grades: Counter[str] = field(default_factory=Counter)
+    doubts: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     phones: dict[str, str] = field(default_factory=dict)
     settings: dict[str, array[float]] = field(default_factory=dict)
@@ -167,6 +171,7 @@ class _Device:
             self.failures[f"{result.code} ({result.kind})"] += 1
             return
         self.grades[result.grade] += 1
+        self.doubts.update(dict.fromkeys(map(doubt, result.reasons), 1))
         if result.grade == "F" or not (math.isfinite(result.latency_ms) and result.latency_ms > 0):
             self.failures["no_estimate (infrastructure)"] += 1
             return
@@ -187,6 +192,7 @@ class _Device:
             measured=len(self.log_latency),
             failures=dict(self.failures.most_common()),
             grades=dict(sorted(self.grades.items())),
+            doubts=dict(self.doubts.most_common()),
             half_width=float(np.median(self.half_widths)) if self.half_widths else None,
             blocks=self.blocks,
             rejected=dict(self.rejected.most_common()),

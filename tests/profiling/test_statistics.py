@@ -14,7 +14,7 @@ from scipy import stats
 
 from profiling.plan import MeasurementPlan
 from profiling.records import Block, DeviceInfo, Measurement
-from profiling.statistics import PRIOR_SD_LOG, estimate, is_steady, should_stop, student_t_quantile
+from profiling.statistics import PRIOR_SD_LOG, doubt, estimate, is_steady, should_stop, student_t_quantile
 
 DEVICE = DeviceInfo(name="phone", kind="virtual")
 PLAN = MeasurementPlan()
@@ -147,6 +147,20 @@ def test_wide_intervals_and_few_blocks_lower_the_grade() -> None:
     two = estimate([block(i, 10.0) for i in range(2)], PLAN, "", DEVICE)
     assert two.grade == "C"
     assert "2 usable blocks" in two.reasons[0]
+
+
+def test_every_reason_is_about_something_that_can_be_counted() -> None:
+    rejected = block(9, 10.0, status="rejected", reason="throttled")
+    odd = [
+        [],
+        [rejected],
+        [rejected, block(0, 10.0, statistic="mean", p95_ms=20.0, conditions={"cpu_share": 0.4}), block(1, 30.0)],
+    ]
+    reasons = [reason for blocks in odd for reason in estimate(blocks, PLAN, "", DEVICE).reasons]
+    assert len(reasons) == 8
+    kinds = [doubt(reason) for reason in reasons]
+    assert not any(character.isdigit() for kind in kinds for character in kind)
+    assert len(set(kinds)) == 7
 
 
 def test_no_usable_block_is_no_estimate() -> None:

@@ -55,6 +55,8 @@ def test_the_page_has_every_section_and_figure(page: Page) -> None:
     assert "101 measured, 7 failed" in page.prose
     assert "benchmark_model 2.17" in page.prose
     assert "precision:" in page.prose  # the configuration
+    assert "Why grades are not A. Galaxy" in page.prose
+    assert "blocks were rejected (" in page.prose
 
 
 def test_the_planted_drift_is_marked(page: Page) -> None:
