@@ -26,7 +26,7 @@ from orchestrator.predict.scales import expected_scales
 
 _FITTED_ON = 160  # hyper-parameters are few: so many measurements fit them, the posterior uses all
 _FIT_ITERATIONS = 50
-# Of hyper-parameters as they are optimised: where the likelihood is flat, L-BFGS may step as far as a scale of exactly 0.
+# Of hyper-parameters in the optimiser: where the likelihood is flat, L-BFGS may step as far as a scale of exactly 0.
 _RAW_BOUNDS: tuple[float | None, float | None] = (-30.0, 30.0)
 _SAME = 1e-6  # the difference of features up to which they are the same
 _JITTER = 1e-6  # least variance of a measurement, on the scale of the targets
