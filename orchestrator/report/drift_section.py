@@ -68,12 +68,15 @@ def _findings(quality: Quality) -> Html:
     found = []
     if quality.drifts:
         phones = {event.phone for event in events}
-        count = sum(drift.count for drift in quality.drifts)
-        found.append(
-            f"{_counted(len(events), 'drift')} on {_counted(len(phones), 'device')}, in {_counted(count, 'reference')}."
-            if events
-            else f"No drift in {_counted(count, 'reference')} on {_counted(len(quality.drifts), 'device')}."
-        )
+        references = _counted(sum(drift.count for drift in quality.drifts), "reference")
+        on_devices = f"on {_counted(len(quality.drifts), 'device')}"
+        if events:
+            sentence = f"{_counted(len(events), 'drift')} on {_counted(len(phones), 'device')}, in {references}."
+        elif any(drift.count > 1 for drift in quality.drifts):
+            sentence = f"No drift in {references} {on_devices}."
+        else:
+            sentence = f"Too few references to see a drift: {references} {on_devices}."
+        found.append(sentence)
     if marked := sum(device.suspects for device in devices):
         found.append(f"{_counted(marked, 'measurement')} marked as suspect: made since the last good reference before.")
     blocks, rejected = sum(d.blocks for d in devices), sum(sum(d.rejected.values()) for d in devices)
@@ -92,10 +95,16 @@ def _references(drifts: Sequence[DriftFigure]) -> Iterable[Html]:
         text = "There are no references here: collections measure them on phones and hosts, campaigns with phones too."
         yield tag("p", text, class_="soft")
         return
-    moments = [point.at for drift in drifts for point in drift.points]
+    lone = [drift.phone for drift in drifts if drift.count == 1]
+    if lone:
+        yield tag("p", f"Measured once, so that there is nothing to compare yet, on {', '.join(lone)}.", class_="soft")
+    drawn = [drift for drift in drifts if drift.count > 1]
+    if not drawn:
+        return
+    moments = [point.at for drift in drawn for point in drift.points]
     span = min(moments), max(moments)
     pictures = []
-    for number, drift in enumerate(drifts):
+    for number, drift in enumerate(drawn):
         name = f"latency of the reference model on {drift.phone} over time"
         pictures.append(_titled(drift.phone, figure(f"drift-{number}", draw_drift(drift, span), "", name)))
     yield _pair(pictures)

@@ -134,6 +134,17 @@ def test_a_campaigns_page_has_its_fleets_references(tmp_path: Path) -> None:
     assert "SERIAL1" not in page.text
 
 
+def test_one_reference_is_no_chart(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, make_config())
+    writer.finish(writer.propose(6))
+    folder = writer.close()
+    write_journal(folder / JOURNAL, "SERIAL1", STEADY, quiet(1))
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "Too few references to see a drift: 1 reference on 1 device." in page.prose
+    assert f"nothing to compare yet, on {STEADY.name}" in page.prose
+    assert "figure-drift-0" not in page.figures
+
+
 def test_a_campaign_without_phones_says_what_it_has_not(pareto_run: Path) -> None:
     page = Page(write_report(pareto_run).read_text(encoding="utf-8"))
     assert "There are no references here" in page.prose
