@@ -20,13 +20,18 @@ from profiling.tflite_reader import UnreadableModel, file_bytes, read_model
 
 PATTERN = "**/*.tflite"
 _PRODUCTS = ("convolution", "pointwise", "depthwise", "fully connected")
+_OTHERS = ("pooling", "elementwise")
+WIDEST_USUAL = 5
+"""Of depthwise windows: runtimes have code of its own for those up to here, and slow code for wider ones."""
 MODEL_AMOUNTS = (
     *AMOUNTS,
     *(f"integer multiply-adds of {kind}" for kind in _PRODUCTS),
+    *(f"integer values of {kind}" for kind in _OTHERS),
     "integer layers",
-    "integer values",
+    f"multiply-adds of depthwise over {WIDEST_USUAL} x {WIDEST_USUAL}",
 )
-"""`AMOUNTS`, and what integers may save or cost; values are counted in units of four bytes."""
+"""`AMOUNTS`, with values in units of four bytes; what integers save in products, and what they cost elsewhere, where
+runtimes often have slow code for them; and wide depthwise windows."""
 
 _BYTES = 4.0
 _LAYERS, _MULTIPLY_ADDS, _VALUES = 10.0, 1e8, 1e7  # units, as of `AMOUNTS`
@@ -108,14 +113,24 @@ def read_one(path: Path, name: str = "") -> ModelFile:
 
 def model_amounts(layers: Sequence[ModelLayer]) -> FloatArray:
     """(`K`,) of `MODEL_AMOUNTS`: of networks that DeviceNAG builds the same as `layers.layer_amounts`, and zeros."""
-    integers = np.zeros(len(_PRODUCTS) + 2)
+    more = dict.fromkeys(MODEL_AMOUNTS[len(AMOUNTS) :], 0.0)
     for layer in layers:
         if layer.integer:
+            more["integer layers"] += 1 / _LAYERS
             if layer.kind in _PRODUCTS:
-                integers[_PRODUCTS.index(layer.kind)] += layer.multiply_adds / _MULTIPLY_ADDS
-            integers[-2:] += 1 / _LAYERS, (layer.bytes_read + layer.bytes_written) / _BYTES / _VALUES
+                more[f"integer multiply-adds of {layer.kind}"] += layer.multiply_adds / _MULTIPLY_ADDS
+            else:
+                values = (layer.bytes_read + layer.bytes_written) / _BYTES
+                more[f"integer values of {layer.kind}"] += values / _VALUES
+        if is_wide(layer):
+            more[MODEL_AMOUNTS[-1]] += layer.multiply_adds / _MULTIPLY_ADDS
     floats = [as_cost(layer, speed_up=np.inf if layer.integer else 1.0) for layer in layers]
-    return np.concatenate([layer_amounts(floats), integers])
+    return np.concatenate([layer_amounts(floats), list(more.values())])
+
+
+def is_wide(layer: ModelLayer) -> bool:
+    """Whether it is a depthwise convolution with an unusually wide window."""
+    return layer.kind == "depthwise" and layer.shape[0] > WIDEST_USUAL
 
 
 def as_cost(layer: ModelLayer, speed_up: float = 1.0) -> LayerCost:
