@@ -87,7 +87,7 @@ def measure_models(
 
     Raises:
         ConfigError: There are fewer different models.
-        DataPartial: The device is gone, can run none of them, or gave no usable block of one.
+        DataPartial: The device is gone or failed, can run none of them, or gave no usable block of one.
         DataError: The journal is of another device, or a file has changed.
         DeviceError: The device cannot be asked what it is.
     """
@@ -104,9 +104,13 @@ def measure_models(
                     device, chosen, _SCOPE, plan, journal, watched=watched, seed=seed, progress=progress, stop=stop
                 )
         except ItemFailed as error:
-            if error.failure.kind != "model":
-                raise
             wrong = watched if error.item == REFERENCE else next(each for each in chosen if each.name == error.item)
+            if error.failure.kind != "model":
+                raise DataPartial(
+                    f"{wrong.model.name}: {error.failure.detail}",
+                    "with --out what was measured is kept, and the same command goes on; a file that always fails has "
+                    "to leave the folder",
+                ) from error
             why = error.failure.detail.partition("\n")[0].removeprefix(f"{wrong.model.name}: ")
             failed[wrong.model.name] = why
             refused(wrong.model.name, why)
