@@ -3,6 +3,9 @@
 Layout, below `ROOT`: `bin/<sha256>/benchmark_model` and `models/<sha256>.tflite`. A file is pushed as `<name>.part`,
 its sha256 is taken on the phone, and only then does it get its name: what has a name is whole. Each session verifies a
 file before its first use. When the quota or the free space runs out, what was not used for longest goes first.
+
+A collection pushes tens of thousands of models: the phone is asked once in a session which files it has, and their
+number has a bound as well, so that no deployment costs more than the ones before it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 import logging
 import posixpath
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +30,11 @@ BINARIES = f"{ROOT}/bin"
 MODELS = f"{ROOT}/models"
 
 QUOTA_BYTES = 2 * 2**30
+QUOTA_FILES = 1000
 MIN_FREE_BYTES = 500 * 2**20  # Android itself misbehaves on a full data partition
 
 _ANSWER_TIMEOUT_S = 10.0
+_NAMED_AT_ONCE = 200  # files in one command: adb takes at most 64 KiB
 _SLOWEST_BYTES_PER_S = 500_000  # of links and of storage; USB 2 does sixty times that
 _PUSH_SLACK_S = 30.0
 
@@ -50,16 +56,24 @@ class PhoneCache:
     Args:
         phone: Where.
         quota_bytes: What all files together may take.
+        quota_files: How many there may be; when there are more, a tenth of them goes.
         min_free_bytes: What must stay free on the phone's data partition.
     """
 
     def __init__(
-        self, phone: AdbPhone, *, quota_bytes: int = QUOTA_BYTES, min_free_bytes: int = MIN_FREE_BYTES
+        self,
+        phone: AdbPhone,
+        *,
+        quota_bytes: int = QUOTA_BYTES,
+        quota_files: int = QUOTA_FILES,
+        min_free_bytes: int = MIN_FREE_BYTES,
     ) -> None:
         self._phone = phone
         self._quota_bytes = quota_bytes
+        self._quota_files = quota_files
         self._min_free_bytes = min_free_bytes
         self._used: dict[str, None] = {}  # verified in this session, the latest use last
+        self._there: dict[str, CachedFile] | None = None  # what the phone has; None: it was not asked in this session
 
     def open(self) -> None:
         """Make the folders, remove what interrupted pushes left, and take nothing for granted any more.
@@ -68,6 +82,7 @@ class PhoneCache:
             CommandFailed: The folders cannot be made.
         """
         self._used.clear()
+        self._there = None
         script = 'mkdir -p "$1" "$2" && rm -f "$1"/*/*.part "$2"/*.part'
         self._shell(script, BINARIES, MODELS, check=True)
 
@@ -92,13 +107,18 @@ class PhoneCache:
         return self._ensure(path, artifact.sha256, artifact.data, len(artifact.data), 0o644)
 
     def files(self) -> tuple[CachedFile, ...]:
-        """What is in the cache, the least recently used first."""
-        listing = self._shell('stat -c "%Y %s %n" "$1"/*/* "$2"/*', BINARIES, MODELS)
-        rows = re.findall(rf"^([0-9]+) ([0-9]+) ({re.escape(ROOT)}/[\w./-]+)$", listing, re.MULTILINE)
-        files = [CachedFile(path, int(size), int(used_at)) for used_at, size, path in rows]
+        """What is in the cache, the least recently used first; the phone is asked if it was not in this session."""
+        if self._there is None:
+            self._there = {file.path: file for file in self._listed()}
         order = {path: place for place, path in enumerate(self._used)}
         # The order of this session's uses is known better than by a clock that has seconds and may jump.
-        return tuple(sorted(files, key=lambda file: (order.get(file.path, -1), file.used_at, file.path)))
+        return tuple(sorted(self._there.values(), key=lambda file: (order.get(file.path, -1), file.used_at, file.path)))
+
+    def _listed(self) -> list[CachedFile]:
+        """What the phone says it has."""
+        listing = self._shell('stat -c "%Y %s %n" "$1"/*/* "$2"/*', BINARIES, MODELS)
+        rows = re.findall(rf"^([0-9]+) ([0-9]+) ({re.escape(ROOT)}/[\w./-]+)$", listing, re.MULTILINE)
+        return [CachedFile(path, int(size), int(used_at)) for used_at, size, path in rows]
 
     def _ensure(self, path: str, sha256: str, source: bytes | Path, size_bytes: int, mode: int) -> str:
         if path not in self._used and not self._is_intact(path, sha256):
@@ -129,6 +149,8 @@ class PhoneCache:
                     device=self._phone.serial, command=f"push {path}", hint="another cable or port",
                 )  # fmt: skip
             self._shell(f'chmod {mode:o} "$1" && mv "$1" "$2"', part, path, check=True)
+            if self._there is not None:
+                self._there[path] = CachedFile(path, size_bytes, int(time.time()))
         except (TransferFailed, DeviceStorageFull, CommandFailed):
             self._shell('rm -f "$1"', part)
             raise
@@ -156,10 +178,11 @@ class PhoneCache:
         free_bytes = self._phone.free_bytes(ROOT)
         if free_bytes is not None:
             excess = max(excess, size_bytes + self._min_free_bytes - free_bytes - old_bytes)
+        surplus = len(files) - self._quota_files * 9 // 10 if len(files) >= self._quota_files else 0
         evicted: list[CachedFile] = []
         in_use = self._in_use()
         for file in files:
-            if sum(item.size_bytes for item in evicted) >= excess:
+            if sum(item.size_bytes for item in evicted) >= excess and len(evicted) >= surplus:
                 break
             if file.path not in (keep, *in_use):
                 evicted.append(file)
@@ -170,10 +193,16 @@ class PhoneCache:
                 f"{self._min_free_bytes / 2**20:.0f} MiB; quota: {self._quota_bytes / 2**20:.0f} MiB)",
                 device=self._phone.serial, command=f"push {keep}", hint="delete something on the phone",
             )  # fmt: skip
-        if evicted:
-            self._shell('rm -f "$@"', *(file.path for file in evicted), check=True)
-            for file in evicted:
-                self._used.pop(file.path, None)
+        self._remove([file.path for file in evicted])
+
+    def _remove(self, paths: list[str]) -> None:
+        for start in range(0, len(paths), _NAMED_AT_ONCE):
+            some = paths[start : start + _NAMED_AT_ONCE]
+            self._shell('rm -f "$@"', *some, check=True)
+            for path in some:
+                self._used.pop(path, None)
+                if self._there is not None:
+                    self._there.pop(path, None)
 
     def _in_use(self) -> tuple[str, ...]:
         """The runners of this session: every measurement needs one."""

@@ -9,13 +9,13 @@ import random
 import pytest
 
 from device_agent.adb_errors import DeviceLost, DeviceStorageFull
-from device_agent.deploy import BINARIES, MODELS, PhoneCache
+from device_agent.deploy import BINARIES, MODELS, CachedFile, PhoneCache
 from device_agent.device import Artifact
 from device_agent.errors import InfrastructureError
 from device_agent.phone_runner import bundled_runner
 from device_agent.virtual import Fault
 from device_agent.virtual.command import COMMANDS
-from tests.device_agent.conftest import Pair
+from tests.device_agent.conftest import LONG_S, Pair
 
 KIB = 1024
 
@@ -89,12 +89,38 @@ def test_what_was_not_used_for_longest_goes_first(phone: Pair) -> None:
 def test_a_later_session_goes_by_the_phones_clock(phone: Pair) -> None:
     cache = opened(phone)
     old, new = cache.model(model(100 * KIB, 1)), cache.model(model(100 * KIB, 2))
-    phone.adb.run(["touch", old], 5)
+    phone.adb.run(["touch", old], LONG_S)
     os.utime(phone.virtual.files.real(new), (1, 1))
     later = opened(phone, quota_bytes=250 * KIB)
     later.model(model(100 * KIB, 3))
     assert phone.virtual.files.exists(old)
     assert not phone.virtual.files.exists(new)
+
+
+def test_the_phone_is_asked_once_what_it_has_however_much_that_becomes(
+    phone: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device_agent.deploy._NAMED_AT_ONCE", 2)
+    listings = 0
+    real = PhoneCache._listed
+
+    def listed(self: PhoneCache) -> list[CachedFile]:
+        nonlocal listings
+        listings += 1
+        return real(self)
+
+    monkeypatch.setattr(PhoneCache, "_listed", listed)
+    cache = opened(phone, quota_files=10)
+    binary = cache.binary(bundled_runner())
+    paths = [cache.model(model(KIB, seed)) for seed in range(14)]
+    assert listings == 1
+    there = [path for path in paths if phone.virtual.files.exists(path)]
+    assert there == paths[-len(there) :]
+    assert 8 <= len(there) < 10
+    assert phone.virtual.files.exists(binary)
+    assert [file.path for file in cache.files()] == [binary, *there]
+    cache.open()
+    assert {file.path for file in cache.files()} == {binary, *there}
 
 
 def test_too_little_free_space_is_said_before_anything_is_evicted(phone: Pair) -> None:
@@ -134,4 +160,4 @@ def test_without_sha256sum_the_file_is_read_back(phone: Pair, monkeypatch: pytes
     phone.virtual.files.write(path, b"x" * len(artifact.data))
     opened(phone).model(artifact)
     assert phone.virtual.files.read(path) == artifact.data
-    assert BINARIES in phone.adb.run(["ls", "-d", BINARIES], 5).stdout
+    assert BINARIES in phone.adb.run(["ls", "-d", BINARIES], LONG_S).stdout

@@ -18,7 +18,7 @@ from device_agent.phone_runner import bundled_runner
 from device_agent.runner_store import RunnerStore
 from device_agent.usb import UsbPhone, udev_rule, usb_phones
 from device_agent.virtual import Fault
-from tests.device_agent.conftest import Pair
+from tests.device_agent.conftest import LONG_S, Pair
 from tests.device_agent.models import small_artifact
 
 
@@ -84,7 +84,7 @@ class TestPhones:
     def test_states(self, phone: Pair, tmp_path: Path) -> None:
         phone.virtual.inject(Fault("unauthorized"))
         phone.lab.client.connect(phone.adb.serial)
-        phone.lab.client.wait_for_state(phone.adb.serial, "unauthorized", 10)
+        phone.lab.client.wait_for_state(phone.adb.serial, "unauthorized", LONG_S)
         report = look(phone, tmp_path)
         assert report.info is None
         assert messages(report, "connection") == "failed: its state is 'unauthorized'"
@@ -93,7 +93,7 @@ class TestPhones:
     def test_a_phone_that_goes_away_while_it_is_examined(
         self, phone: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(doctor, "_probe", lambda adb: phone.virtual.unplug() or adb.run(["true"], 5))
+        monkeypatch.setattr(doctor, "_probe", lambda adb: phone.virtual.unplug() or adb.run(["true"], LONG_S))
         report = look(phone, tmp_path)
         assert report.findings[-1].status == "failed"
         phone.lab.replug(phone.virtual)

@@ -14,7 +14,7 @@ from device_agent.android import PhoneSettings
 from device_agent.phone_state import StateUnreadable
 from device_agent.restore import JOURNAL, PhoneTaken, RestoreFailed, left_behind, prepare
 from device_agent.virtual import Fault
-from tests.device_agent.conftest import Pair
+from tests.device_agent.conftest import LONG_S, Pair
 
 WANTED = PhoneSettings(airplane=True).switches()
 
@@ -40,7 +40,7 @@ def test_nothing_to_change_means_no_journal(phone: Pair) -> None:
 
 
 def test_the_journal_is_there_before_anything_is_changed(phone: Pair) -> None:
-    phone.adb.run(["mkdir", "-p", restore.ROOT], 5)
+    phone.adb.run(["mkdir", "-p", restore.ROOT], LONG_S)
     phone.virtual.inject(Fault("storage_full"))
     with pytest.raises(CommandFailed):
         prepare(phone.adb, WANTED)
@@ -124,7 +124,7 @@ def test_when_everything_is_refused_nothing_is_left(old_phone: Pair) -> None:
 
 
 def write_journal(phone: Pair, text: str) -> None:
-    phone.adb.run(["mkdir", "-p", restore.ROOT], 5)
+    phone.adb.run(["mkdir", "-p", restore.ROOT], LONG_S)
     phone.virtual.files.write(JOURNAL, text.encode())
 
 

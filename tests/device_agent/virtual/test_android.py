@@ -6,7 +6,7 @@ import pytest
 
 from device_agent import phone_state
 from device_agent.virtual import PROFILES, Fault, VirtualLab
-from tests.device_agent.conftest import TEMPORARY, Pair
+from tests.device_agent.conftest import LONG_S, TEMPORARY, Pair
 
 
 def _say(phone: Pair, *words: str) -> str:
@@ -15,7 +15,7 @@ def _say(phone: Pair, *words: str) -> str:
 
 def test_identity(lab: VirtualLab) -> None:
     for virtual in lab.phones:
-        identity = phone_state.parse_identity(lab.client.phone(virtual.serial).run(["getprop"], 5).stdout)
+        identity = phone_state.parse_identity(lab.client.phone(virtual.serial).run(["getprop"], LONG_S).stdout)
         profile = virtual.profile
         assert (identity.model, identity.soc, identity.abi) == (profile.model, profile.soc, profile.abi)
         assert (identity.fingerprint, identity.sdk) == (profile.fingerprint, profile.sdk)
@@ -53,7 +53,7 @@ def test_heat_and_frequency(phone: Pair) -> None:
 
 
 def test_a_phone_without_a_thermal_service(old_phone: Pair) -> None:
-    result = old_phone.adb.run(["dumpsys", "thermalservice"], 5)
+    result = old_phone.adb.run(["dumpsys", "thermalservice"], LONG_S)
     assert phone_state.parse_thermal(result.stdout + result.stderr).observability == "none"
 
 
@@ -88,7 +88,7 @@ def test_switches_are_volatile_and_settings_are_not(phone: Pair) -> None:
 
 @pytest.mark.parametrize("words", [["settings", "get", "nowhere", "x"], ["cmd", "nothing"], ["svc", "power", "x"]])
 def test_what_android_does_not_understand(phone: Pair, words: list[str]) -> None:
-    assert phone.adb.run(words, 5).exit_code != 0
+    assert phone.adb.run(words, LONG_S).exit_code != 0
 
 
 def test_the_clock_jumps_and_uptime_does_not(phone: Pair) -> None:
@@ -99,4 +99,4 @@ def test_the_clock_jumps_and_uptime_does_not(phone: Pair) -> None:
 
 
 def _clusters(phone: Pair) -> tuple[phone_state.CpuCluster, ...]:
-    return phone_state.parse_clusters(phone.adb.run(phone_state.CLUSTERS_COMMAND, 5).stdout)
+    return phone_state.parse_clusters(phone.adb.run(phone_state.CLUSTERS_COMMAND, LONG_S).stdout)

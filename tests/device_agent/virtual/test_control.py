@@ -17,6 +17,7 @@ from device_agent.adb import AdbClient
 from device_agent.adb_errors import AdbServerLost
 from device_agent.virtual import FAULT_KINDS, Fault
 from device_agent.virtual.control import ask
+from tests.device_agent.conftest import LONG_S
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def description() -> Iterator[dict[str, Any]]:
         status = ask(Path(description["control"]), do="status")
         yield description
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(LONG_S) == 0
     assert not Path(description["control"]).exists()
     with pytest.raises(ProcessLookupError):
         os.kill(status["adb_pid"], 0)
@@ -45,7 +46,7 @@ def test_the_lab_is_ready(description: dict[str, Any]) -> None:
 def test_faults_and_status(description: dict[str, Any]) -> None:
     control, serial = Path(description["control"]), description["serials"][0]
     client = AdbClient(port=description["adb_port"])
-    client.phone(serial).run(["settings", "put", "global", "airplane_mode_on", "1"], 5)
+    client.phone(serial).run(["settings", "put", "global", "airplane_mode_on", "1"], LONG_S)
     ask(control, do="inject", phone=serial, kind="killed", times=2)
     phone = ask(control, do="status")["phones"][0]
     assert (phone["serial"], phone["waiting"]) == (serial, ["killed", "killed"])
@@ -54,7 +55,7 @@ def test_faults_and_status(description: dict[str, Any]) -> None:
     assert serial not in {device.serial for device in client.devices()}
     ask(control, do="heal", phone=serial)
     assert ask(control, do="status")["phones"][0]["waiting"] == []
-    assert client.phone(serial).run(["echo", "back"], 5).stdout == "back\n"
+    assert client.phone(serial).run(["echo", "back"], LONG_S).stdout == "back\n"
 
 
 def test_the_server_dies_and_comes_back(description: dict[str, Any]) -> None:

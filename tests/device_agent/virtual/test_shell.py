@@ -104,7 +104,7 @@ def test_as_the_shell_of_this_computer(run: Run, script: str, tmp_path: Path) ->
     folder = tmp_path / "host"
     folder.mkdir()
     host = subprocess.run(
-        ["/bin/sh", "-c", script], cwd=folder, input=b"typed\n", capture_output=True, timeout=10, check=False
+        ["/bin/sh", "-c", script], cwd=folder, input=b"typed\n", capture_output=True, timeout=120, check=False
     )
     ended = run(script)
     assert (ended.stdout, ended.code) == (host.stdout.decode(), host.returncode)
