@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def describe(
     model: Annotated[
-        Path | None, typer.Argument(metavar="[MODEL.tflite]", help="A file, by whomever.", show_default=False)
+        Path | None, typer.Argument(metavar="MODEL.tflite", help="A file, by whomever.", show_default=False)
     ] = None,
     space: Annotated[
         str | None,
