@@ -2,11 +2,14 @@
 
 Accuracy and latency of each architecture are predicted by a Gaussian process fitted on the rest of the *full* table
 (out of fold, isomorphic architectures in one fold). What it leaves is the architecture's own luck, which no search can
-know before looking; the oracle looks where the improvement that it expects is largest. The distance from its curve to 1
-is the table's noise, not the search's failure.
+know before looking; the oracle looks where the improvement that it expects is largest: of the hypervolume, or of the
+accuracy within a budget. The distance from its curve to 1 is the table's noise, not the search's failure.
 """
 
 from __future__ import annotations
+
+import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,7 +17,7 @@ from torch import Tensor
 from yardstick import Yardstick
 
 from orchestrator.generate.pool import width
-from orchestrator.optimize.acquisition import log_expected_improvement, undominated
+from orchestrator.optimize.acquisition import log_expected_improvement, log_feasibility, undominated
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
 _FOLDS = 3
@@ -24,15 +27,48 @@ _SHORTLIST = 500  # of a batch
 _SMOOTH, _LENGTH, _LINEAR, _SLOTS, _DECAY, _NOISE = 1.5, 1.7, 0.63, 0.08, 0.23, 0.022
 
 
-def oracle_search(yardstick: Yardstick, evaluations: int, seed: int, *, batch: int = 5) -> IntArray:
+def oracle_search(
+    yardstick: Yardstick, evaluations: int, seed: int, *, budget_ms: float | None = None, batch: int = 5
+) -> IntArray:
     """(`N`, `S`): what the oracle looks up, in order; the seed deals the folds.
 
     Args:
         yardstick: Of a table.
         evaluations: `N`.
         seed: Of the folds.
+        budget_ms: Search for the highest accuracy within it; None: for the front.
         batch: Look-ups between two decisions.
     """
+    values = torch.as_tensor(yardstick.points(yardstick.listed))
+    mean, deviation = _knowledge(yardstick, seed)
+    reference = torch.as_tensor(yardstick.reference)
+
+    def worth(front: Tensor, rows: Tensor) -> Tensor:
+        """(`B`,) log of the improvement that is expected of rows over the (`F`, 2) points known."""
+        if budget_ms is None:
+            return log_expected_improvement(mean[rows], deviation.expand(len(rows), 2), undominated(front, reference))
+        within = front[front[:, 1] >= -math.log(budget_ms), :1]
+        gain = log_expected_improvement(mean[rows, :1], deviation[:1], undominated(within, reference[:1]))
+        return gain + log_feasibility(-mean[rows, 1], deviation[1], math.log(budget_ms))
+
+    known: list[int] = []
+    free = torch.ones(len(values), dtype=torch.bool)
+    while len(known) < evaluations:
+        front = values[known]
+        rows = free.nonzero()[:, 0]
+        shortlist = rows[worth(front, rows).topk(_SHORTLIST).indices]
+        for _ in range(min(batch, evaluations - len(known))):
+            shortlist = shortlist[free[shortlist]]
+            chosen = int(shortlist[worth(front, shortlist).argmax()])
+            free[chosen] = False
+            known.append(chosen)
+            front = torch.cat([front, mean[chosen, None]])  # believed until the batch is back
+    return np.asarray(yardstick.listed[known])
+
+
+@lru_cache(maxsize=4)
+def _knowledge(yardstick: Yardstick, seed: int) -> tuple[Tensor, Tensor]:
+    """(`N`, 2) what is expected of each architecture, and (2,) how far it is off where it matters."""
     space, slots = yardstick.space, yardstick.listed
     values = yardstick.points(slots)
     encoding, relaxed = space.encoding(), torch.as_tensor(one_hot(slots, width(space)))
@@ -46,22 +82,7 @@ def oracle_search(yardstick: Yardstick, evaluations: int, seed: int, *, batch: i
         axis=1,
     )
     relevant = (values > yardstick.reference).all(axis=1)
-    deviation = torch.as_tensor((values - expected)[relevant].std(axis=0))
-    mean, reference = torch.as_tensor(expected), torch.as_tensor(yardstick.reference)
-    known: list[int] = []
-    while len(known) < evaluations:
-        front = torch.as_tensor(values[known])
-        worth = log_expected_improvement(mean, deviation.expand_as(mean), undominated(front, reference))
-        worth[known] = -torch.inf
-        shortlist = worth.topk(_SHORTLIST).indices
-        for _ in range(min(batch, evaluations - len(known))):
-            boxes = undominated(front, reference)
-            worth = log_expected_improvement(mean[shortlist], deviation.expand(len(shortlist), -1), boxes)
-            worth[torch.isin(shortlist, torch.tensor(known, dtype=torch.int64))] = -torch.inf
-            chosen = int(shortlist[worth.argmax()])
-            known.append(chosen)
-            front = torch.cat([front, mean[chosen, None]])  # believed until the batch is back
-    return np.asarray(slots[known])
+    return torch.as_tensor(expected), torch.as_tensor((values - expected)[relevant].std(axis=0))
 
 
 def _folds(space: Space, slots: IntArray, seed: int) -> IntArray:
