@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from orchestrator.space.base import Space
 from orchestrator.space.mobilenetv3 import MobileNetV3
@@ -36,7 +36,7 @@ def test_every_window(kind: str) -> None:
 
 
 @given(networks())
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_random_networks(network: Network) -> None:
     assert network_layers(network) == read_back(network)
 

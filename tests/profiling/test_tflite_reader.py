@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profiling.tflite import emit
@@ -19,6 +19,7 @@ from tests.profiling.model_files import Made, Op, model_file
 from tests.profiling.network_cases import squeeze_excite
 
 IMAGE = Made((1, 4, 4, 2))
+unhurried = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 WHOLE = emit(squeeze_excite(), random_weights(squeeze_excite()))
 
 
@@ -79,17 +80,20 @@ def described(data: bytes) -> None:
         assert all(layer.bytes_read >= 0 <= layer.multiply_adds for layer in model_layers(read_model(data)))
 
 
+@unhurried
 @given(st.binary(max_size=400))
 def test_random_bytes_never_crash_the_reader(rest: bytes) -> None:
     described(rest)
     described(struct.pack("<I4s", min(len(rest), 60), b"TFL3") + rest)
 
 
+@unhurried
 @given(st.integers(0, len(WHOLE)))
 def test_a_truncated_file_never_crashes_the_reader(size: int) -> None:
     described(WHOLE[:size])
 
 
+@unhurried
 @given(st.integers(0, 2**32), st.integers(1, 8))
 def test_a_damaged_file_never_crashes_the_reader(seed: int, count: int) -> None:
     rng, damaged = random.Random(seed), bytearray(WHOLE)
