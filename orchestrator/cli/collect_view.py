@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -38,9 +39,10 @@ def line(event: Event) -> str | None:
     match event:
         case Planning():
             return "choosing and checking models"
-        case Started(resumed, skipped):
-            left_out = f", {len(skipped)} models left out" if skipped else ""
-            return ("going on" if resumed else "starting") + left_out
+        case Started(resumed, skipped, unplanned):
+            left_out = f", {_models(len(skipped))} left out" if skipped else ""
+            new = f"; {_new(unplanned)}" if unplanned else ""
+            return ("going on" if resumed else "starting") + left_out + new
         case Arrived(job, Measurement() as result):
             half = f" ± {100 * result.half_width:.1f} %" if 0 < result.half_width < 10 else ""
             return f"{job.model.name}: {result.latency_ms:.3f} ms{half} on {result.device.name} ({_setting(event)})"
@@ -53,6 +55,16 @@ def line(event: Event) -> str | None:
         case Woke(device):
             return f"{device} gets jobs again"
     return None
+
+
+def _models(count: int) -> str:
+    return f"{count:,} model{'s' if count != 1 else ''}"
+
+
+def _new(files: Sequence[str]) -> str:
+    """What to know of files that came too late."""
+    several = f"{len(files):,} files are" if len(files) > 1 else f"{files[0]} is"
+    return f"{several} new in the folder and no part of this collection: another one (--out) takes them"
 
 
 def _first(text: str) -> str:
@@ -118,7 +130,7 @@ def _left(tally: Tally, status: CollectStatus) -> str:
 def print_status(run: Path, status: CollectStatus) -> None:
     """`nag status` of a collection, for people."""
     console = output()
-    console.print(f"[bold]{escape(status.name)}[/]: {status.state}, {summary(status)}, {status.models:,} models")
+    console.print(f"[bold]{escape(status.name)}[/]: {status.state}, {summary(status)}, {_models(status.models)}")
     console.print(table(status))
     for tally in status.tallies:
         for code, count in list(tally.failures.items())[:_SHOWN]:

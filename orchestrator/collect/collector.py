@@ -23,6 +23,7 @@ from orchestrator.collect.config import CollectConfig
 from orchestrator.collect.events import Arrived, Listener, Planning, PutOff, Rested, Started, Woke
 from orchestrator.collect.folder import CollectFolder
 from orchestrator.collect.lane import Lane
+from orchestrator.collect.models import unplanned_files
 from orchestrator.collect.records import CollectJob
 from orchestrator.collect.store import CollectStore
 from orchestrator.errors import RunFolderError
@@ -55,7 +56,8 @@ def collect(config: CollectConfig, path: Path, listen: Listener = lambda event: 
     """
     with CollectFolder.open(path, config, lambda: listen(Planning())) as folder:
         config, store = folder.config, folder.store
-        listen(Started(folder.resumed, store.skipped()))
+        new = unplanned_files(config, store.models()) if folder.resumed else []
+        listen(Started(folder.resumed, store.skipped(), tuple(new)))
         try:
             _take_marks(path / JOURNAL, store)
             with open_rig(

@@ -21,10 +21,17 @@ class Planning(Event):
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The collection began, or goes on; `skipped` cannot be measured at all."""
+    """The collection began, or goes on.
+
+    Attributes:
+        resumed: It goes on.
+        skipped: What cannot be measured at all.
+        unplanned: Files that have come into its folders since it was planned, and are no part of it.
+    """
 
     resumed: bool
     skipped: tuple[CollectModel, ...]
+    unplanned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +39,18 @@ def find_models(config: CollectConfig) -> list[CollectModel]:
     if problems:
         raise ConfigError(config.name, problems)
     return [replace(model, id=number) for number, model in enumerate(models)]
+
+
+def unplanned_files(config: CollectConfig, planned: Iterable[CollectModel]) -> list[str]:
+    """Files that have come into its folders since a collection was planned, and are no part of it."""
+    found = [
+        (index, path.relative_to(source.path).as_posix())
+        for index, source in enumerate(config.models)
+        if isinstance(source, FolderModels)
+        for path in _paths(source)
+    ]
+    known = {(model.source, model.name) for model in planned} if found else set()
+    return [name for index, name in found if (index, name) not in known]
 
 
 def corruption(data: bytes) -> Failure | None:
@@ -112,9 +124,7 @@ def _lines(path: Path, at: str) -> Iterator[tuple[str, str]]:
 
 def _files(source: FolderModels) -> Iterator[CollectModel]:
     """Every file, the corrupt ones with why they are left out."""
-    for path in sorted(source.path.glob(source.pattern)):
-        if not path.is_file():
-            continue
+    for path in _paths(source):
         model = CollectModel(0, path.relative_to(source.path).as_posix())
         try:
             data = path.read_bytes()
@@ -122,3 +132,7 @@ def _files(source: FolderModels) -> Iterator[CollectModel]:
             yield replace(model, failure=Failure("user", "unreadable_file", error.strerror or str(error)))
             continue
         yield replace(model, sha256=hashlib.sha256(data).hexdigest(), failure=corruption(data))
+
+
+def _paths(source: FolderModels) -> list[Path]:
+    return [path for path in sorted(source.path.glob(source.pattern)) if path.is_file()]

@@ -92,6 +92,10 @@ def test_corrupt_files_are_named_and_end_in_3(nag: Nag, tmp_path: Path) -> None:
     done = nag("collect", write_config(tmp_path, models=sources))
     assert done.returncode == 3
     assert "left out: broken.tflite: the file is damaged or incomplete" in done.stdout
+    (tmp_path / "models" / "late.tflite").write_bytes(reference_artifact().data)
+    again = nag("collect", "small.yaml")
+    assert again.returncode == 3
+    assert "going on, 1 model left out; late.tflite is new in the folder and no part of this collection" in again.stderr
 
 
 def test_interrupted_it_says_how_to_go_on(nag: Nag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
