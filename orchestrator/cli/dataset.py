@@ -116,8 +116,7 @@ def _print_written(manifest: Manifest, out: Path, as_json: bool) -> None:
         print(json.dumps(manifest.to_json(), indent=2))
     else:
         devices = len(manifest.files)
-        rows = f"{manifest.rows:,} row{'s' if manifest.rows != 1 else ''}"
-        print(f"{rows} of {devices} device{'s' if devices != 1 else ''} in {out}")
+        print(f"{_rows(manifest.rows)} of {devices} device{'s' if devices != 1 else ''} in {out}")
     for source in manifest.sources:
         if source.missing_count:
             print(
@@ -168,9 +167,11 @@ def _print_findings(report: Report) -> None:
         first = next(f for f in report.findings if (f.severity, f.file, f.column) == ("warning", file, column))
         print(first if count == 1 else f"{first}; and {count - 1:,} more like it")
     found = ", ".join(f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in report.counts.items() if count)
-    print(
-        f"{report.rows:,} row{'s' if report.rows != 1 else ''}: {found.replace('missings', 'missing') or 'all of them right'}"
-    )
+    print(f"{_rows(report.rows)}: {found.replace('missings', 'missing') or 'all of them right'}")
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count != 1 else ''}"
 
 
 def _counted(counts: dict[str, int]) -> str:

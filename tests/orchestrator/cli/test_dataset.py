@@ -71,7 +71,7 @@ def test_merge(nag: Nag, tmp_path: Path) -> None:
     write_set(tmp_path / "two", [row(1), row(2)])
     done = nag("dataset", "merge", "all", "one", "two", "--name", "both")
     assert done.returncode == 0
-    assert done.stdout == "3 rows of 1 device in all\n1 row left out: they were there already\n"
+    assert done.stdout == "3 rows of 1 device in all\n1 rows left out: they were there already\n"
     as_json = nag("dataset", "merge", "again", "one", "two", "--json")
     assert {key: value for key, value in json.loads(as_json.stdout).items() if key != "manifest"} == {
         "rows": 3,
