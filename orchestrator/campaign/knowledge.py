@@ -50,7 +50,7 @@ def _accuracy(config: Config, space: Space) -> AccuracyBelief | None:
     if config.accuracy_prior is None or images is None:
         return None
     predictor = TransferPredictor.load(config.accuracy_prior.checkpoint, space)
-    return predictor.on(images_of(images), seed=config.seed).belief()
+    return predictor.on(images_of(images)).belief()
 
 
 def _prior(choice: str | Path, space: Space) -> LatencyPrior | None:

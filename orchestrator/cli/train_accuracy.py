@@ -19,7 +19,7 @@ def accuracy(
         Path, typer.Option(metavar="DIR", help="Folder of tasks, as nag tasks collect writes it.", show_default=False)
     ],
     out: Annotated[Path | None, typer.Option(help="Checkpoint to write; default: accuracy_SPACE.safetensors.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 300,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="All randomness derives from it.")] = 0,
     holdout: Annotated[
         int, typer.Option(min=0, help="Tasks kept out, on which the predictor is then tried; 0 trains on all.")

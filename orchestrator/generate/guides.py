@@ -68,7 +68,7 @@ def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
     """
     kind, _, rest = text.partition(":")
     if kind == "accuracy":
-        return _across_datasets(space, text, rest, seed)
+        return _across_datasets(space, text, rest)
     if kind != "ofa":
         return fit_score(space, text, seed=seed)
     from orchestrator.predict.ofa_accuracy import OfaAccuracy
@@ -76,7 +76,7 @@ def make_score(space: Space, text: str, *, seed: int = 0) -> Utility:
     return OfaAccuracy(Path(rest), _mobilenetv3(space, "--guide", text))
 
 
-def _across_datasets(space: Space, text: str, rest: str, seed: int) -> Utility:
+def _across_datasets(space: Space, text: str, rest: str) -> Utility:
     """Accuracy on a data set, given what was evaluated there, if anything was.
 
     Raises:
@@ -93,7 +93,7 @@ def _across_datasets(space: Space, text: str, rest: str, seed: int) -> Utility:
         )
         raise ConfigError("guidance", [Problem("--guide", text, allowed)])
     known = read_percent(space, evaluated) if evaluated else None
-    unseen = TransferPredictor.load(Path(checkpoint), space).on(images_of(dataset), seed=seed)
+    unseen = TransferPredictor.load(Path(checkpoint), space).on(images_of(dataset))
     return unseen if known is None else unseen.given(known.slots, known.values)
 
 

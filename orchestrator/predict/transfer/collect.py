@@ -28,6 +28,7 @@ from orchestrator.predict.transfer.tasks import ACCURACIES, IMAGES, SOURCE, read
 from orchestrator.space.base import NetworkOptions, Space
 
 PLAN = "plan.json"
+_REPEAT = 1_000_003  # between the seeds of repeated trainings
 _TEST = 0.05  # share of the images that nobody looks at: trainings set some apart
 _RESULTS = ".results"
 
@@ -49,6 +50,8 @@ class CollectPlan:
         validation: Share of the images that accuracies are taken on; many, since their number is what accuracies of
             small tasks are uncertain by.
         seed: Decides everything.
+        repeat: Another number trains the same architectures on the same images once more, from other weights: how far
+            two trainings agree is how well the best predictor can do.
     """
 
     space: str
@@ -62,6 +65,7 @@ class CollectPlan:
     epochs: int = 3
     validation: float = 0.4
     seed: int = 0
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,9 @@ def _train(plan: CollectPlan, space: Space, folder: Path, number: int, position:
     )
     objective = TrainingObjective(config, space, network)
     scratch = folder / _RESULTS / f"{position}.files"
-    job = AccuracyJob(position, architecture, network, seed=plan.seed + position, folder=scratch)
+    job = AccuracyJob(
+        position, architecture, network, seed=plan.seed + position + _REPEAT * plan.repeat, folder=scratch
+    )
     try:
         accuracy = objective.evaluate(job).accuracy
     except ObjectiveFailed as error:

@@ -21,15 +21,13 @@ from orchestrator.errors import CheckpointError
 from orchestrator.generate.pool import width
 from orchestrator.generate.tensor_file import read_model, write_tensors
 from orchestrator.predict.accuracy_belief import AccuracyBelief
-from orchestrator.predict.transfer.image_features import FEATURES_VERSION
+from orchestrator.predict.transfer.descriptors import DESCRIPTORS, DESCRIPTORS_VERSION, describe
 from orchestrator.predict.transfer.process import Points, Posterior, TaskKernel, to_accuracy, to_skill
-from orchestrator.predict.transfer.set_encoder import Bank, SetEncoder, draw_features, feature_bank
 from orchestrator.predict.transfer.tasks import LabelledImages
 from orchestrator.space.base import FloatArray, IntArray, Space, one_hot
 
-FORMAT = "devicenag-transfer/1"
+FORMAT = "devicenag-transfer/2"
 _NEW = -1  # number of a data set that is none of those trained on
-_DRAWS = 5  # of images that an embedding is the mean of
 _SAMPLE = 300  # architectures that stand for the space where doubt is summed up
 _LEAST_DOUBT = 0.005  # skill
 _RETRAIN = "train one with: nag train accuracy"
@@ -37,11 +35,11 @@ _RETRAIN = "train one with: nag train accuracy"
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What a predictor was trained on, embedded.
+    """What a predictor was trained on.
 
     Attributes:
         names: Of the tasks.
-        embeddings: (tasks, `Z`).
+        descriptors: (tasks, `Z`) of the images.
         classes: Of each task.
         tasks: (`N`,) which task each evaluation belongs to.
         slots: (`N`, `S`) architectures.
@@ -49,7 +47,7 @@ class Knowledge:
     """
 
     names: tuple[str, ...]
-    embeddings: Tensor
+    descriptors: Tensor
     classes: tuple[int, ...]
     tasks: Tensor
     slots: IntArray
@@ -75,8 +73,8 @@ class ArchitectureFeatures:
         return len(self._mean)
 
     def relaxed(self, slots: Tensor) -> Tensor:
-        """(`B`, `F`) of (`B`, `S`, `V`) relaxed architectures, single precision."""
-        return ((self._encoding.accuracy(slots.double()) - self._mean) / self._scale).float()
+        """(`B`, `F`) of (`B`, `S`, `V`) relaxed architectures."""
+        return (self._encoding.accuracy(slots.double()) - self._mean) / self._scale
 
     def of(self, slots: IntArray) -> Tensor:
         """(`B`, `F`) of (`B`, `S`) architectures."""
@@ -87,49 +85,44 @@ class ArchitectureFeatures:
 
 
 class TransferPredictor:
-    """A trained set encoder and process; `on` a data set it becomes a predictor of accuracy there."""
+    """A trained process and what it was trained on; `on` a data set it becomes a predictor of accuracy there."""
 
-    def __init__(self, space: Space, encoder: SetEncoder, kernel: TaskKernel, knowledge: Knowledge) -> None:
+    def __init__(self, space: Space, kernel: TaskKernel, knowledge: Knowledge) -> None:
         """Args:
         space: What architectures are from.
-        encoder: Trained.
         kernel: Trained.
         knowledge: The evaluations it answers from.
         """
         self.space, self.knowledge = space, knowledge
-        self.encoder, self.kernel = encoder.eval().requires_grad_(False), kernel.eval().requires_grad_(False)
+        self.kernel = kernel.eval().requires_grad_(False)
         self.features = ArchitectureFeatures(space)
 
-    def on(self, images: LabelledImages, *, seed: int = 0) -> DatasetAccuracy:
+    def on(self, images: LabelledImages) -> DatasetAccuracy:
         """The predictor for a data set, before anything was evaluated on it; a few images of each class are enough."""
-        embedding = embed(self.encoder, feature_bank(images), seed)
-        return DatasetAccuracy(self, embedding, images.classes, self._posterior)
+        return DatasetAccuracy(self, describe(images), images.classes, self._posterior)
 
     @cached_property
     def _posterior(self) -> Posterior:
         known = self.knowledge
-        points = Points(known.tasks, known.embeddings[known.tasks], self.features.of(known.slots))
-        classes = torch.tensor(known.classes)[known.tasks]
-        chance = 100 / classes
-        skills = (known.accuracies - chance) / (100 - chance)
-        return Posterior(self.kernel, points, skills.float(), torch.zeros(len(points)))
+        points = Points(known.tasks, known.descriptors[known.tasks], self.features.of(known.slots))
+        skills = to_skill(known.accuracies, torch.tensor(known.classes)[known.tasks])
+        return Posterior(self.kernel, points, skills, torch.zeros_like(skills))
 
     def save(self, path: Path, provenance: dict[str, Any]) -> None:
         """Write a checkpoint. Raises CheckpointError."""
         known = self.knowledge
-        tensors = {f"encoder.{name}": value for name, value in self.encoder.state_dict().items()}
-        tensors |= {f"kernel.{name}": value for name, value in self.kernel.state_dict().items()}
-        tensors |= {"embeddings": known.embeddings, "tasks": known.tasks, "accuracies": known.accuracies}
+        tensors = {f"kernel.{name}": value for name, value in self.kernel.state_dict().items()}
+        tensors |= {"descriptors": known.descriptors, "tasks": known.tasks, "accuracies": known.accuracies}
         tensors["slots"] = torch.from_numpy(known.slots)
         header = {
             "format": FORMAT,
             "space": self.space.name,
             "choices": [list(choices) for choices in self.space.choices],
-            "features_version": FEATURES_VERSION,
+            "descriptors": list(DESCRIPTORS),
+            "descriptors_version": DESCRIPTORS_VERSION,
             "architecture_features": self.features.count,
             "names": list(known.names),
             "classes": list(known.classes),
-            "embedding": known.embeddings.shape[1],
             "provenance": provenance,
         }
         write_tensors(path, tensors, header)
@@ -139,20 +132,18 @@ class TransferPredictor:
         """Read a checkpoint. Raises CheckpointError."""
         noun = "predictor of accuracy across data sets"
         tensors, header = read_model(path, space, format=FORMAT, noun=noun, retrain=_RETRAIN)
-        if header.get("features_version") != FEATURES_VERSION:
+        if (header.get("descriptors"), header.get("descriptors_version")) != (list(DESCRIPTORS), DESCRIPTORS_VERSION):
             raise CheckpointError(f"{path} was trained when images were looked at in another way", _RETRAIN)
         try:
-            encoder = SetEncoder(embedding=int(header["embedding"]))
-            encoder.load_state_dict(_below("encoder.", tensors))
-            kernel = TaskKernel(int(header["architecture_features"]))
+            kernel = TaskKernel(int(header["architecture_features"]), len(DESCRIPTORS))
             kernel.load_state_dict(_below("kernel.", tensors))
             knowledge = Knowledge(
-                tuple(map(str, header["names"])), tensors["embeddings"], tuple(map(int, header["classes"])),
+                tuple(map(str, header["names"])), tensors["descriptors"], tuple(map(int, header["classes"])),
                 tensors["tasks"], tensors["slots"].numpy(), tensors["accuracies"],
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path} is corrupt: {error}", _RETRAIN) from error
-        predictor = cls(space, encoder, kernel, knowledge)
+        predictor = cls(space, kernel, knowledge)
         if predictor.features.count != header["architecture_features"]:
             raise CheckpointError(f"{path} was trained when {space.name} had other features", _RETRAIN)
         return predictor
@@ -163,9 +154,9 @@ class DatasetAccuracy:
 
     differentiable = True
 
-    def __init__(self, predictor: TransferPredictor, embedding: Tensor, classes: int, posterior: Posterior) -> None:
+    def __init__(self, predictor: TransferPredictor, descriptors: Tensor, classes: int, posterior: Posterior) -> None:
         """Use `TransferPredictor.on` instead."""
-        self._predictor, self._embedding, self._classes = predictor, embedding, classes
+        self._predictor, self._descriptors, self._classes = predictor, descriptors, classes
         self._posterior = posterior
 
     def __call__(self, slots: Tensor) -> Tensor:
@@ -196,7 +187,7 @@ class DatasetAccuracy:
         apart = covariance.diagonal().mean() - covariance.mean()
         return AccuracyBelief(
             self._mean, percent * math.sqrt(float(apart.clamp_min(_LEAST_DOUBT**2))),
-            percent * math.exp(0.5 * float(self._predictor.kernel.noise)),
+            percent * math.sqrt(float(self._predictor.kernel.noise_variance())),
         )  # fmt: skip
 
     def _mean(self, slots: Tensor) -> Tensor:
@@ -215,26 +206,19 @@ class DatasetAccuracy:
             accuracies: (`N`,) percent.
             standard_errors: (`N`,) percent; None where unknown.
         """
-        skills = to_skill(torch.as_tensor(np.asarray(accuracies), dtype=torch.float32), self._classes)
-        variances = torch.zeros(len(skills))
+        skills = to_skill(torch.as_tensor(np.asarray(accuracies), dtype=torch.float64), self._classes)
+        variances = torch.zeros_like(skills)
         if standard_errors is not None:
             chance = 100 / self._classes
-            variances = torch.as_tensor(np.nan_to_num(standard_errors) / (100 - chance)).float().square()
+            variances = torch.as_tensor(np.nan_to_num(standard_errors) / (100 - chance)).square()
         points = self._points(self._predictor.features.of(slots))
         return DatasetAccuracy(
-            self._predictor, self._embedding, self._classes, self._posterior.conditioned(points, skills, variances)
+            self._predictor, self._descriptors, self._classes, self._posterior.conditioned(points, skills, variances)
         )
 
     def _points(self, features: Tensor) -> Points:
         count = len(features)
-        return Points(torch.full((count,), _NEW), self._embedding.expand(count, -1), features)
-
-
-def embed(encoder: SetEncoder, bank: Bank, seed: int = 0) -> Tensor:
-    """(`Z`,): the mean embedding over several draws of images."""
-    rng = np.random.default_rng(seed)
-    with torch.no_grad():
-        return torch.stack([encoder(draw_features(bank, rng)) for _ in range(_DRAWS)]).mean(0)
+        return Points(torch.full((count,), _NEW), self._descriptors.expand(count, -1), features)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

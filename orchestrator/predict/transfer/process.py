@@ -2,10 +2,13 @@
 
     cov(skill(t, a), skill(t', a')) = k(a, a') (s_0 + s_1 q(t, t') + s_4 [t = t']) + s_2 q(t, t') + s_3 [t = t']
 
-k compares architectures, q compares the embeddings of data sets. What multiplies k is what holds everywhere, what
+k compares architectures, q compares the descriptors of data sets. What multiplies k is what holds everywhere, what
 holds on data sets alike, and what is a data set's own; the rest is how hard a data set is. One process therefore
 answers with no evaluation on a new data set (from tasks that resemble it), and with a few (by conditioning, exactly):
-nothing is trained again. What embeddings do not explain of a task is the task's own, so that they need not.
+nothing is trained again. What descriptors do not explain of a task is the task's own, so that they need not.
+
+q has heavy tails (a rational quadratic kernel: data sets far apart still say a little of one another) and a linear
+part, by which what a descriptor says is carried beyond the data sets seen.
 
 Skill is accuracy between chance (0) and perfect (1), so that tasks of different numbers of classes compare.
 """
@@ -16,16 +19,21 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-_JITTER = 1e-6
-_AMPLITUDES = (0.08, 0.01, 0.05, 0.02, 0.01)  # variances of skill to begin with: what holds everywhere explains most
+from orchestrator.space.base import FloatArray
+
+_JITTER = 1e-5
+_LEAST_SPREAD = 1e-3
+_EXACT = "donot_use_mm_for_euclid_dist"  # to the last digit where rows are the same, and of no slope there
+_AMPLITUDES = (0.08, 0.02, 0.03, 0.02, 0.01)  # variances of skill to begin with: what holds everywhere explains most
 _NOISE = 0.01
 
 
-def to_skill(accuracy: Tensor, classes: int) -> Tensor:
-    """Accuracy in percent -> 0 at chance, 1 at 100 %."""
+def to_skill(accuracy: Tensor, classes: int | Tensor) -> Tensor:
+    """Accuracy in percent -> 0 at chance, 1 at 100 %, of so many classes, or each of its own number."""
     chance = 100 / classes
     return (accuracy - chance) / (100 - chance)
 
@@ -37,27 +45,39 @@ def to_accuracy(skill: Tensor, classes: int) -> Tensor:
 
 
 class TaskKernel(nn.Module):
-    """The covariance above, with its hyper-parameters.
+    """The covariance above, with its hyper-parameters."""
 
-    Args:
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, features: int, descriptors: int) -> None:
+        """Args:
         features: `F`, of an architecture.
-    """
-
-    def __init__(self, features: int) -> None:
+        descriptors: `Z`, of a data set.
+        """
         super().__init__()
-        self.amplitudes = nn.Parameter(torch.tensor(_AMPLITUDES).log())
-        self.lengths = nn.Parameter(torch.full((features,), 0.5 * math.log(features)))
-        self.linear = nn.Parameter(torch.tensor(0.3).log())  # weight of the linear beside the smooth part of k
-        self.noise = nn.Parameter(torch.tensor(_NOISE).log())
-        self.mean = nn.Parameter(torch.tensor(0.5))
+        self.amplitudes = _parameter(np.log(_AMPLITUDES))
+        self.lengths = _parameter(np.full(features, 0.5 * math.log(features)))
+        self.linear = _parameter(math.log(0.3))  # weight of the linear beside the smooth part of k
+        self.scales = _parameter(np.full(descriptors, -0.5 * math.log(descriptors)))
+        self.tilt = _parameter(math.log(0.5))  # weight of the linear part of q
+        self.noise = _parameter(math.log(_NOISE))
+        self.mean = _parameter(0.5)
+        self.register_buffer("centre", torch.zeros(descriptors, dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(descriptors, dtype=torch.float64))
+
+    def standardise(self, descriptors: Tensor) -> None:
+        """Take centre and spread from (tasks, `Z`) descriptors."""
+        self.centre.copy_(descriptors.mean(0))
+        self.spread.copy_(descriptors.std(0).clamp_min(_LEAST_SPREAD))
 
     def forward(self, one: Points, other: Points) -> Tensor:
         """(`N`, `M`) covariances."""
         amplitudes = self.amplitudes.exp()
-        alike = torch.exp(-0.5 * torch.cdist(one.embeddings, other.embeddings).square())
+        z, w = self._scaled(one), self._scaled(other)
+        alike = 1 / (1 + 0.5 * torch.cdist(z, w, compute_mode=_EXACT).square()) + self.tilt.exp() * (z @ w.T)
         x, y = (points.features / self.lengths.exp() for points in (one, other))
-        smooth = _matern(_distance(x, y))
-        k = smooth + self.linear.exp() * (x @ y.T)
+        k = _matern(torch.cdist(x, y, compute_mode=_EXACT)) + self.linear.exp() * (x @ y.T)
         same = (one.tasks[:, None] == other.tasks[None]).to(k.dtype)
         preference = amplitudes[0] + amplitudes[1] * alike + amplitudes[4] * same
         return preference * k + amplitudes[2] * alike + amplitudes[3] * same
@@ -65,9 +85,16 @@ class TaskKernel(nn.Module):
     def variance(self, points: Points) -> Tensor:
         """(`N`,): the diagonal of the covariance of points with themselves."""
         amplitudes = self.amplitudes.exp()
-        x = points.features / self.lengths.exp()
-        k = 1 + self.linear.exp() * x.square().sum(-1)
-        return amplitudes[[0, 1, 4]].sum() * k + amplitudes[2] + amplitudes[3]
+        alike = 1 + self.tilt.exp() * self._scaled(points).square().sum(-1)
+        k = 1 + self.linear.exp() * (points.features / self.lengths.exp()).square().sum(-1)
+        return (amplitudes[0] + amplitudes[1] * alike + amplitudes[4]) * k + amplitudes[2] * alike + amplitudes[3]
+
+    def noise_variance(self) -> Tensor:
+        """Of one evaluation's skill."""
+        return self.noise.exp() + _JITTER
+
+    def _scaled(self, points: Points) -> Tensor:
+        return (points.descriptors - self.centre) / self.spread * self.scales.exp()
 
 
 @dataclass(frozen=True)
@@ -76,12 +103,12 @@ class Points:
 
     Attributes:
         tasks: (`N`,) number of the data set; the same number, the same data set.
-        embeddings: (`N`, `Z`).
+        descriptors: (`N`, `Z`) of the data sets.
         features: (`N`, `F`) standardised features of the architectures.
     """
 
     tasks: Tensor
-    embeddings: Tensor
+    descriptors: Tensor
     features: Tensor
 
     def __len__(self) -> int:
@@ -89,23 +116,38 @@ class Points:
 
     def where(self, chosen: Tensor) -> Points:
         """Those of a (`N`,) mask."""
-        return Points(self.tasks[chosen], self.embeddings[chosen], self.features[chosen])
+        return Points(self.tasks[chosen], self.descriptors[chosen], self.features[chosen])
 
     def joined(self, other: Points) -> Points:
         """Both, one after the other."""
         return Points(
             torch.cat([self.tasks, other.tasks]),
-            torch.cat([self.embeddings, other.embeddings]),
+            torch.cat([self.descriptors, other.descriptors]),
             torch.cat([self.features, other.features]),
         )
 
 
-def negative_log_likelihood(kernel: TaskKernel, points: Points, skills: Tensor) -> Tensor:
-    """Of (`N`,) skills, per point."""
-    factor = _factor(kernel, points, torch.zeros_like(skills))
-    residual = (skills - kernel.mean)[:, None]
-    whitened = torch.linalg.solve_triangular(factor, residual, upper=False)
-    return (0.5 * whitened.square().sum() + factor.diagonal().log().sum()) / len(skills) + 0.5 * math.log(2 * math.pi)
+def left_out_loss(kernel: TaskKernel, points: Points, skills: Tensor, groups: Tensor) -> Tensor:
+    """- log p(skills of a group | all others), summed over groups, per point.
+
+    All are had from one inverse: with P the precision of all points, what the others say of the points g has the
+    precision P_gg and the mean y_g - P_gg^-1 (P (y - m))_g (Rasmussen & Williams 2006, eq. 5.12, for blocks).
+
+    Args:
+        kernel: With its present hyper-parameters.
+        points: (`N`,) evaluations.
+        skills: (`N`,).
+        groups: (`N`,) numbers; of points that are never predicted from one another.
+    """
+    precision = torch.cholesky_inverse(_factor(kernel, points, torch.zeros_like(skills)))
+    weights = precision @ (skills - kernel.mean)
+    total = torch.zeros((), dtype=skills.dtype)
+    for group in groups.unique():
+        rows = torch.nonzero(groups == group).ravel()
+        factor = torch.linalg.cholesky(precision[rows][:, rows])
+        whitened = torch.linalg.solve_triangular(factor, weights[rows][:, None], upper=False)
+        total = total + 0.5 * whitened.square().sum() - factor.diagonal().log().sum()
+    return total / len(skills) + 0.5 * math.log(2 * math.pi)
 
 
 class Posterior:
@@ -159,18 +201,16 @@ class Posterior:
 
 def _factor(kernel: TaskKernel, points: Points, variances: Tensor) -> Tensor:
     """Cholesky factor of the covariance of noisy evaluations."""
-    noise = kernel.noise.exp() + variances + _JITTER
+    noise = kernel.noise_variance() + variances
     factor: Tensor = torch.linalg.cholesky(kernel(points, points) + torch.diag(noise.expand(len(points))))
     return factor
-
-
-def _distance(x: Tensor, y: Tensor) -> Tensor:
-    """(`N`, `M`) Euclidean, to the last digit where rows are the same (no products of sums) and of no slope there."""
-    distance: Tensor = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-    return distance
 
 
 def _matern(distance: Tensor) -> Tensor:
     """Matern-5/2."""
     scaled = math.sqrt(5) * distance
     return (1 + scaled + scaled.square() / 3) * torch.exp(-scaled)
+
+
+def _parameter(value: float | FloatArray) -> nn.Parameter:
+    return nn.Parameter(torch.as_tensor(value, dtype=torch.float64))

@@ -28,12 +28,12 @@ IMAGES = "images.npz"
 ACCURACIES = "accuracies.csv"
 SOURCE = "source.txt"
 _FEWEST_ACCURACIES = 2
-_PICTURE = 32  # size that pictures of a folder are read at; features look at half of it
+_PICTURE = 16  # size that pictures of a folder are read at, which is what a predictor looks at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images of a few classes.
+    """Images of a few classes; equal only to itself, as comparing them would mean comparing every pixel.
 
     Attributes:
         x: (images, height, width, channels) uint8; 1 or 3 channels.

@@ -1,33 +1,31 @@
-"""Meta-training: set encoder and process together, by what they predict of tasks from other tasks.
+"""Meta-training: the process's hyper-parameters, by what it predicts of tasks from tasks of other sources.
 
-    L = - log p(skills of the targets | skills of the context),    targets and context: disjoint tasks
+    L = - sum over sources of log p(skills on the source's tasks | skills on all other tasks)
 
-The likelihood of all tasks at once would do for the process, but an encoder learns to tell the tasks it has seen apart,
-which it is never asked again: on unseen kinds of data sets it ranked worse than without looking. For the same reason
-the targets are all tasks of one source, where sources are known: relatives in the context would give them away. Each
-step draws other images of every class, other targets and another context.
+The likelihood of all tasks at once would do for a process that is right; this one is asked for data sets of kinds that
+it has not seen, so that is what it is trained for: how much data sets that look alike tell of one another is learned
+from kinds left out. Where looking does not help there, its amplitude shrinks and the predictor is the one without.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from orchestrator.generate.training import Progress
-from orchestrator.predict.transfer.predictor import ArchitectureFeatures, Knowledge, TransferPredictor, embed
-from orchestrator.predict.transfer.process import Points, TaskKernel, negative_log_likelihood, to_skill
-from orchestrator.predict.transfer.set_encoder import Bank, SetEncoder, draw_features, feature_bank
+from orchestrator.predict.transfer.descriptors import DESCRIPTORS, describe
+from orchestrator.predict.transfer.predictor import ArchitectureFeatures, Knowledge, TransferPredictor
+from orchestrator.predict.transfer.process import Points, TaskKernel, left_out_loss, to_skill
 from orchestrator.predict.transfer.tasks import Task
 from orchestrator.space.base import Space
 
-_TARGETS = 4  # one task of so many is predicted from the others, where sources are unknown
-_LENGTHS = 1e-3  # pull of length scales towards 1
+_PULL = 1e-3  # of length scales and of the scales of descriptors, towards 1
+_LOOKING = slice(1, 3)  # amplitudes of what data sets alike have in common
+_NEVER = -30.0  # log amplitude of what is left out
 
 
 @dataclass(frozen=True)
@@ -36,22 +34,16 @@ class TransferConfig:
 
     Attributes:
         steps: Of Adam.
-        learning_rate: Of the process's hyper-parameters; the encoder's is a fifth of it.
-        weight_decay: Of the encoder.
-        seed: All randomness derives from it.
-        share: Of the tasks that a step sees.
-        points: Evaluations that a step sees at most.
-        embedding: `Z`.
+        learning_rate: Of all hyper-parameters.
+        seed: Of the evaluations that a step sees.
+        points: How many those are, of all tasks together.
         knows_datasets: Whether data sets are looked at; without, it is the predictor that all data sets share.
     """
 
-    steps: int = 300
-    learning_rate: float = 0.03
-    weight_decay: float = 1e-2
+    steps: int = 60
+    learning_rate: float = 0.05
     seed: int = 0
-    share: float = 0.7
-    points: int = 300
-    embedding: int = 4
+    points: int = 250
     knows_datasets: bool = True
 
 
@@ -73,89 +65,47 @@ def train_transfer(
         stop: Asked after every step; once true, training ends early and the predictor is what it is.
     """
     started, cpu_started = time.perf_counter(), time.process_time()
-    torch.manual_seed(config.seed)  # of the layers' first weights
     rng = np.random.default_rng(config.seed)
-    features = ArchitectureFeatures(space)
-    encoder, kernel = SetEncoder(embedding=config.embedding), TaskKernel(features.count)
-    banks = [feature_bank(task.images) for task in tasks]
-    _standardise(encoder, banks, rng)
+    knowledge = _knowledge(tasks)
+    kernel = TaskKernel((features := ArchitectureFeatures(space)).count, len(DESCRIPTORS))
+    kernel.standardise(knowledge.descriptors)
     if not config.knows_datasets:
         with torch.no_grad():
-            kernel.amplitudes[1:3] = -30.0
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": encoder.parameters(), "lr": config.learning_rate / 5, "weight_decay": config.weight_decay},
-            {"params": kernel.parameters(), "lr": config.learning_rate, "weight_decay": 0.0},
-        ]
-    )
-    inputs = [features.of(task.slots) for task in tasks]
-    skills = [to_skill(torch.from_numpy(task.accuracies).float(), task.images.classes) for task in tasks]
+            kernel.amplitudes[_LOOKING] = _NEVER
+    points = Points(knowledge.tasks, knowledge.descriptors[knowledge.tasks], features.of(knowledge.slots))
+    classes = torch.tensor(knowledge.classes)[knowledge.tasks]
+    skills = to_skill(knowledge.accuracies, classes)
+    groups = torch.from_numpy(_groups(tasks))[knowledge.tasks]
+    optimiser = torch.optim.Adam(kernel.parameters(), lr=config.learning_rate)
     for step in range(1, config.steps + 1):
-        chosen = rng.permutation(len(tasks))[: max(2, math.ceil(config.share * len(tasks)))].tolist()
-        points, observed = _draw(encoder, banks, inputs, skills, chosen, config, rng)
-        targets = torch.isin(points.tasks, torch.tensor(_targets([tasks[number].source for number in chosen], chosen)))
-        loss = _predictive_loss(kernel, points, observed, targets) + _LENGTHS * kernel.lengths.square().mean()
+        seen = torch.from_numpy(np.sort(rng.permutation(len(points))[: config.points]))
+        loss = left_out_loss(kernel, points.where(seen), skills[seen], groups[seen])
+        pull = kernel.lengths.square().mean() + kernel.scales.square().mean()
         optimiser.zero_grad()
-        loss.backward()
+        (loss + _PULL * pull).backward()
         if not config.knows_datasets and kernel.amplitudes.grad is not None:
-            kernel.amplitudes.grad[1:3] = 0.0
-        nn.utils.clip_grad_norm_([*encoder.parameters(), *kernel.parameters()], 1.0)
+            kernel.amplitudes.grad[_LOOKING] = 0.0
         optimiser.step()
         progress(Progress(step, loss.item(), time.perf_counter() - started, time.process_time() - cpu_started))
         if stop():
             break
-    return TransferPredictor(space, encoder, kernel, _knowledge(encoder, tasks, banks))
+    return TransferPredictor(space, kernel, knowledge)
 
 
-def _targets(sources: Sequence[str], chosen: Sequence[int]) -> list[int]:
-    """Which of the chosen tasks are predicted from the others; the first is one of them."""
-    if sources[0] and len(set(sources)) > 1:
-        return [task for task, source in zip(chosen, sources, strict=True) if source == sources[0]]
-    return list(chosen[: max(1, len(chosen) // _TARGETS)])
+def _groups(tasks: Sequence[Task]) -> np.ndarray:
+    """(tasks,) which are predicted together: those of one source, or, where sources tell nothing, each alone."""
+    sources = [task.source or f"task {number}" for number, task in enumerate(tasks)]
+    if len(set(sources)) < 2:
+        return np.arange(len(tasks))
+    return np.unique(sources, return_inverse=True)[1]
 
 
-def _predictive_loss(kernel: TaskKernel, points: Points, skills: Tensor, targets: Tensor) -> Tensor:
-    """- log p(targets | the rest), per target; (`N`,) boolean `targets`. From p(all) = p(rest) p(targets | rest)."""
-    rest = points.where(~targets)
-    joint = len(points) * negative_log_likelihood(kernel, points, skills)
-    return (joint - len(rest) * negative_log_likelihood(kernel, rest, skills[~targets])) / targets.sum()
-
-
-def _standardise(encoder: SetEncoder, banks: Sequence[Bank], rng: np.random.Generator) -> None:
-    """Sets the scale of image features from the tasks, each as important as the others."""
-    drawn = torch.cat([draw_features(bank, rng).flatten(0, 1)[:100] for bank in banks])
-    encoder.centre.copy_(drawn.mean(0))
-    encoder.scale.copy_(drawn.std(0).clamp_min(1e-3))
-
-
-def _draw(
-    encoder: SetEncoder,
-    banks: Sequence[Bank],
-    inputs: Sequence[Tensor],
-    skills: Sequence[Tensor],
-    chosen: Sequence[int],
-    config: TransferConfig,
-    rng: np.random.Generator,
-) -> tuple[Points, Tensor]:
-    """Evaluations of some tasks, each task embedded by a fresh draw of its images."""
-    share = min(1.0, config.points / sum(len(skills[task]) for task in chosen))
-    numbers, embeddings, features, targets = [], [], [], []
-    for number in chosen:
-        kept = torch.from_numpy(rng.permutation(len(skills[number]))[: max(2, round(share * len(skills[number])))])
-        embedding = encoder(draw_features(banks[number], rng))
-        numbers.append(torch.full((len(kept),), number))
-        embeddings.append(embedding.expand(len(kept), -1))
-        features.append(inputs[number][kept])
-        targets.append(skills[number][kept])
-    return Points(torch.cat(numbers), torch.cat(embeddings), torch.cat(features)), torch.cat(targets)
-
-
-def _knowledge(encoder: SetEncoder, tasks: Sequence[Task], banks: Sequence[Bank]) -> Knowledge:
+def _knowledge(tasks: Sequence[Task]) -> Knowledge:
     return Knowledge(
         names=tuple(task.name for task in tasks),
-        embeddings=torch.stack([embed(encoder, bank) for bank in banks]),
+        descriptors=torch.stack([describe(task.images) for task in tasks]),
         classes=tuple(task.images.classes for task in tasks),
         tasks=torch.cat([torch.full((len(task.slots),), number) for number, task in enumerate(tasks)]),
         slots=np.concatenate([task.slots for task in tasks]),
-        accuracies=torch.cat([torch.from_numpy(task.accuracies).float() for task in tasks]),
+        accuracies=torch.cat([torch.from_numpy(task.accuracies) for task in tasks]),
     )

@@ -27,7 +27,7 @@ def try_on(
     """
     found: dict[int, list[float]] = {count: [] for count in evaluated}
     for task in tasks:
-        on = predictor.on(task.images, seed=seed)
+        on = predictor.on(task.images)
         order = np.random.default_rng(seed).permutation(len(task.slots))
         for count in evaluated:
             told, rest = order[:count], order[count:]

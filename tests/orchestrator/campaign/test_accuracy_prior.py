@@ -31,8 +31,8 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def write_images(path: Path, *, bright: bool) -> Path:
-    drawn = images(bright, 3, 60, per_class=20)
+def write_images(path: Path, *, broad: bool) -> Path:
+    drawn = images(broad, 3, 60, per_class=20)
     np.savez(path, x=drawn.x, y=drawn.y)
     return path
 
@@ -55,8 +55,8 @@ def proposed(state: Any) -> Sequence[tuple[int, ...]]:
 
 
 def test_a_campaign_proposes_by_it_from_the_first_round(prior: Path, tmp_path: Path) -> None:
-    """Pools are what suits bright images, by the tasks that the prior was trained on."""
-    dataset = write_images(tmp_path / "bright.npz", bright=True)
+    """Pools are what suits broad stripes, by the tasks that the prior was trained on."""
+    dataset = write_images(tmp_path / "broad.npz", broad=True)
     lines: list[str | None] = []
 
     def listen(event: Event) -> None:
@@ -75,8 +75,8 @@ def test_a_campaign_proposes_by_it_from_the_first_round(prior: Path, tmp_path: P
 def test_it_looks_at_the_images(prior: Path, tmp_path: Path) -> None:
     slots = SPACE.sample(200, np.random.default_rng(0))
     pools, convolutions = (slots == 4).sum(axis=1), (slots == 3).sum(axis=1)
-    for bright, better, worse in ((True, pools, convolutions), (False, convolutions, pools)):
-        seen = write_images(tmp_path / f"{bright}.npz", bright=bright)
+    for broad, better, worse in ((True, pools, convolutions), (False, convolutions, pools)):
+        seen = write_images(tmp_path / f"{broad}.npz", broad=broad)
         believed = knowledge_of(config(tmp_path, seen, accuracy_prior=str(prior)), SPACE, WarmStart(), ()).accuracy
         assert believed is not None
         expected = believed.of(slots, SPACE)
@@ -91,7 +91,7 @@ def test_none_is_the_default(tmp_path: Path) -> None:
 
 
 def test_a_table_needs_to_be_told_of_its_images(prior: Path, tmp_path: Path) -> None:
-    seen = write_images(tmp_path / "a.npz", bright=True)
+    seen = write_images(tmp_path / "a.npz", broad=True)
     table = {"kind": "table", "path": str(write_table(tmp_path / "t.csv")), "column": "accuracy"}
     with pytest.raises(ConfigError, match=r"accuracy_prior.dataset: .*names none"):
         config(tmp_path, seen, accuracy=table, accuracy_prior=str(prior))

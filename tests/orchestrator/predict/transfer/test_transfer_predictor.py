@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,9 +11,7 @@ import pytest
 import torch
 
 from orchestrator.errors import CheckpointError
-from orchestrator.predict.transfer.image_features import feature_count, image_features
 from orchestrator.predict.transfer.predictor import TransferPredictor
-from orchestrator.predict.transfer.set_encoder import SetEncoder
 from orchestrator.predict.transfer.tasks import LabelledImages
 from orchestrator.predict.transfer.train import TransferConfig, train_transfer
 from orchestrator.predict.transfer.trial import try_on
@@ -20,32 +19,19 @@ from orchestrator.space.base import one_hot
 from orchestrator.space.mobilenetv3 import MobileNetV3
 from tests.orchestrator.predict.transfer.synthetic import SPACE, images, task
 
-_HELD_OUT = [task(100 + number, bright) for number, bright in enumerate((True, False, True, False))]
+_HELD_OUT = [task(100 + number, broad) for number, broad in enumerate((True, False, True, False))]
 
 
 @cache
 def _trained(knows_datasets: bool = True) -> TransferPredictor:
     tasks = [task(number, bool(number % 2)) for number in range(8)]
-    return train_transfer(SPACE, tasks, TransferConfig(steps=60, knows_datasets=knows_datasets))
-
-
-def test_the_order_of_images_and_classes_does_not_matter() -> None:
-    encoder = SetEncoder().eval()
-    features = torch.randn(4, 10, feature_count(), generator=torch.Generator().manual_seed(0))
-    shuffled = features[torch.tensor([2, 0, 3, 1])][:, torch.randperm(10)]
-    assert torch.allclose(encoder(features), encoder(shuffled), atol=1e-5)
-
-
-def test_grey_images_are_colour_images_of_equal_channels() -> None:
-    grey = images(True, 2, 0).x
-    assert torch.allclose(image_features(grey), image_features(np.repeat(grey, 3, axis=3)), atol=1e-4)
-    assert image_features(grey).shape == (len(grey), feature_count())
+    return train_transfer(SPACE, tasks, TransferConfig(knows_datasets=knows_datasets))
 
 
 def test_an_unseen_data_set_is_ranked_without_any_evaluation() -> None:
     found = try_on(_trained(), _HELD_OUT)
     assert found[0] > 0.8
-    assert found[5] > 0.8
+    assert found[5] > 0.7, "over the seven that are left"
 
 
 def test_without_the_data_set_it_cannot_be() -> None:
@@ -64,13 +50,39 @@ def test_what_is_evaluated_is_believed() -> None:
     assert np.argmin(told.of(slots)) == 1
 
 
-def test_the_prediction_has_a_gradient() -> None:
+def test_the_gradient_is_that_of_the_prediction() -> None:
     on = _trained().on(images(False, 3, 51))
     relaxed = torch.from_numpy(one_hot(SPACE.sample(4, np.random.default_rng(0)), 5)).requires_grad_()
     on(relaxed).sum().backward()
     assert relaxed.grad is not None
-    assert relaxed.grad.isfinite().all()
-    assert relaxed.grad.abs().sum() > 0
+    step = 1e-4 * torch.randn(relaxed.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        change = (on(relaxed + step) - on(relaxed - step)).sum()
+    assert torch.isclose(change, 2 * (relaxed.grad * step).sum(), rtol=1e-2)
+
+
+def test_training_is_the_same_every_time() -> None:
+    tasks = [task(number, bool(number % 2)) for number in range(4)]
+    slots = SPACE.sample(20, np.random.default_rng(0))
+    config = TransferConfig(steps=5, points=30, seed=3)
+    one, other = (train_transfer(SPACE, tasks, config).on(images(True, 3, 54)).of(slots) for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+def test_a_task_that_is_left_out_reaches_no_training() -> None:
+    """Accuracies of a held-out task cannot change what the others' predictor says."""
+    tasks = [task(number, bool(number % 2)) for number in range(5)]
+    spoilt = replace(tasks[4], accuracies=100 - tasks[4].accuracies)
+    slots = SPACE.sample(20, np.random.default_rng(0))
+    on = train_transfer(SPACE, tasks[:4], TransferConfig(steps=5)).on(spoilt.images)
+    assert np.array_equal(
+        on.of(slots), train_transfer(SPACE, tasks[:4], TransferConfig(steps=5)).on(tasks[4].images).of(slots)
+    )
+    assert try_on(train_transfer(SPACE, tasks[:4], TransferConfig(steps=5)), [spoilt], evaluated=(0,))[
+        0
+    ] == pytest.approx(
+        -try_on(train_transfer(SPACE, tasks[:4], TransferConfig(steps=5)), [tasks[4]], evaluated=(0,))[0]
+    )
 
 
 def test_a_checkpoint_answers_as_its_predictor(tmp_path: Path) -> None:

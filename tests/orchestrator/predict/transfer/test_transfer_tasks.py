@@ -104,7 +104,7 @@ def test_two_processes_share_the_work_and_find_the_same(tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(120)
+        worker.join()
         assert worker.exitcode == 0
     _collect(tmp_path / "alone")
     for one, other in zip(*(read_tasks(tmp_path / name, SPACE) for name in ("shared", "alone")), strict=True):
