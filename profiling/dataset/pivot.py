@@ -90,4 +90,5 @@ def _network(row: Mapping[str, Any]) -> str:
     shape = "x".join(str(size) for size in row["input_shape"])
     classes = "" if row["classes_count"] is None or np.isnan(row["classes_count"]) else f"{row['classes_count']:.0f}"
     options = row["network_options_json"] if row["network_options_json"] != "{}" else ""
-    return " ".join(part for part in (row["space"] or "", shape, classes, options) if part)
+    space = row["space"] if isinstance(row["space"], str) else ""  # files have none, and a column of nothing is numbers
+    return " ".join(part for part in (space, shape, classes, options) if part)

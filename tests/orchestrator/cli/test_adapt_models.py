@@ -178,14 +178,14 @@ def test_a_held_out_column_of_a_table(nag: Nag, folder: Path, tmp_path: Path) ->
     assert printed["spearman"] > 0.8
 
 
-def collection(path: Path, folder: Path) -> Path:
+def collection(path: Path, folder: Path, cells_count: int = 2) -> Path:
     """A run that measured the folder's files (one of them failed), a file of another folder, and some cells."""
     source = {"kind": "folder", "path": str(folder)}
     cells = {"kind": "space", "space": {"kind": "nasbench201", "channels": 4, "cells": 1}, "count": 2}
     values = {"name": "run", "models": [source, cells], "devices": [{"kind": "host"}]}
     plan = [CollectModel(row, model.name, sha256=model.sha256) for row, model in enumerate(models_of(folder))]
     plan.append(CollectModel(len(plan), "elsewhere.tflite", sha256="ab" * 32))
-    for row in SPACE.sample(2, np.random.default_rng(0)):
+    for row in SPACE.sample(cells_count, np.random.default_rng(0)):
         text = SPACE.architecture(row).text
         plan.append(CollectModel(len(plan), text, "nasbench201", text, source=1, sha256="cd" * 32))
     settings = [Setting("float32" if model.architecture else ORIGINAL, "cpu", 1) for model in plan]
@@ -216,6 +216,13 @@ def test_runs_and_data_sets_are_sources(nag: Nag, folder: Path, tmp_path: Path) 
         assert trained["unmatched"] == {"files that are not in the folder": 1}
         assert "1 measurements are of files that are not in the folder" in done.stderr
     assert Path("latency_models.safetensors").stat().st_size < 4 * 2**20
+
+
+def test_a_set_of_files_alone_is_a_table(nag: Nag, folder: Path, tmp_path: Path) -> None:
+    export_dataset(collection(tmp_path / "run", folder, cells_count=0), tmp_path / "set")
+    done = nag("adapt", "--models", "models", "--table", "set", "--column", "host", "--samples", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["evaluated"] == "13 other models"
 
 
 @pytest.mark.parametrize(
