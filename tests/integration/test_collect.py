@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import random
 import signal
 import sqlite3
@@ -23,6 +22,7 @@ from orchestrator.collect.status import status_of
 from orchestrator.collect.store import STORE, CollectStore, store_path
 from profiling.records import Failure, Measurement
 from tests.device_agent.models import edited, small_artifact
+from tests.integration.killing import kill_within
 from tests.orchestrator.campaign.tables import write_table
 
 SPACE = {"kind": "nasbench201", "input": [1, 8, 8, 1], "channels": 4, "cells": 1}
@@ -136,11 +136,10 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(tmp_path: Path)
     while True:
         worker = processes.Process(target=work, args=(values, str(run)))
         worker.start()
-        worker.join(rng.uniform(0.1, 1.5) if killed < KILLS else None)
-        if worker.is_alive():
-            os.kill(worker.pid or 0, signal.SIGKILL)
+        if killed < KILLS:
+            killed += kill_within(worker, run / STORE, "results", rng, 40)
+        else:
             worker.join()
-            killed += 1
         after = committed(run / STORE)
         assert before.items() <= after.items(), "a committed result was lost or changed"
         before = after
@@ -148,6 +147,6 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(tmp_path: Path)
             break
         assert worker.exitcode == -signal.SIGKILL, f"exit code {worker.exitcode}"
     status = status_of(run)
-    assert killed >= KILLS - 3
+    assert killed == KILLS
     assert (status.state, status.measured, status.missing) == ("finished", 400, 0)
     assert len(results(run)) == 400

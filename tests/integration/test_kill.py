@@ -16,9 +16,10 @@ from orchestrator.campaign.config import parse_config
 from orchestrator.campaign.folder import STORE
 from orchestrator.campaign.state import CampaignState, read_state
 from profiling.store import CampaignStore
+from tests.integration.killing import kill_within
 from tests.orchestrator.campaign.tables import write_table
 
-KILLS = 24
+KILLS = 20
 MODULES = ["orchestrator.campaign.loop", "botorch.models", "tests.orchestrator.campaign.tables"]
 
 
@@ -72,8 +73,8 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(
         "generator": {"kind": "random", "pool": 64},
         "accuracy": {"kind": "table", "path": str(table), "column": "accuracy"},
         "devices": [{"kind": "host"}],
-        "measure": {"blocks": [2, 3], "min_runs": 10, "block_seconds": 1e-6, "warmup_seconds": 0.0},
-        "budget": {"candidates": 40, "batch": 4, "initial": 8, "verify": 2},
+        "measure": {"blocks": [2, 2], "min_runs": 10, "block_seconds": 1e-6, "warmup_seconds": 0.0},
+        "budget": {"candidates": 30, "batch": 4, "initial": 8, "verify": 2},
     }
     folder = tmp_path / "run"
     processes = multiprocessing.get_context("forkserver")
@@ -85,11 +86,10 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(
     while True:
         worker = processes.Process(target=work, args=(values, str(folder)))
         worker.start()
-        worker.join(rng.uniform(0.05, 2.0) if killed < KILLS else None)
-        if worker.is_alive():
-            os.kill(worker.pid or 0, signal.SIGKILL)
+        if killed < KILLS:
+            killed += kill_within(worker, folder / STORE, "blocks", rng, 3)
+        else:
             worker.join()
-            killed += 1
         after = committed(folder / STORE)
         assert before.items() <= after.items(), "a committed result was lost or changed"
         before = after
@@ -97,10 +97,10 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(
             break
         assert worker.exitcode == -signal.SIGKILL, f"exit code {worker.exitcode}"
 
-    assert killed >= 20
+    assert killed == KILLS
     state = final(folder, values)
-    assert state.counts == {"measured": 40, "failed": 0, "running": 0}
-    assert len({candidate.row.identity for candidate in state.candidates}) == 40
+    assert state.counts == {"measured": 30, "failed": 0, "running": 0}
+    assert len({candidate.row.identity for candidate in state.candidates}) == 30
     assert runners(str(scratch)) == []
 
 
