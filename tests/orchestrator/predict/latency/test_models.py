@@ -69,7 +69,7 @@ def test_a_folder_without_models(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         read_models(tmp_path / "none")
     (tmp_path / "x.tflite").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="no .tflite file that can be described\n  x.tflite is no"):
+    with pytest.raises(DataError, match=r"no \.tflite file that can be described\n  x\.tflite is no"):
         read_models(tmp_path)
 
 
