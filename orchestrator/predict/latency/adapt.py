@@ -17,7 +17,6 @@ from orchestrator.predict.latency.prior import LatencyPrior
 from orchestrator.predict.latency.structures import Structures
 from orchestrator.space.base import FloatArray, IntArray
 
-_STRAY_OF_BAND, _MOST_STRAY = 0.5, 0.03  # sd of the residual of similar architectures
 _ROUNDED = 1 / 12  # variance of what rounding to whole milliseconds takes away
 
 
@@ -50,7 +49,7 @@ def adapt(
     # A column of whole milliseconds was rounded; with one measurement, who knows.
     rounded = _ROUNDED if len(latency_ms) > 1 and np.array_equal(latency_ms, latency_ms.round()) else 0.0
     believed, scales_ms = _scaled(prior, structures, amounts, latency_ms)
-    shapes = noise_shapes()
+    shapes = noise_shapes(prior.noise, prior.says)
     hypotheses = _hypotheses(believed, scales_ms, amounts, shapes, rounded)
     found = explain(hypotheses, latency_ms, variances, kinship)
     cells = []
@@ -101,15 +100,11 @@ def _hypotheses(
         [amounts[belief.structure] @ belief.covariance @ amounts[belief.structure].T for belief in believed]
     )
     return Hypotheses(
-        log_prior=np.repeat(np.log([belief.share for belief in believed]), each),
+        log_prior=np.log(np.outer([belief.share for belief in believed], shapes.weights)).ravel(),
         scale_ms=np.repeat(scales_ms, each),
         mean=np.repeat(means, each, axis=0),
         covariance=np.repeat(covariances, each, axis=0),
-        stray=np.maximum(
-            np.tile(np.minimum(_STRAY_OF_BAND * shapes.bands, _MOST_STRAY), count),
-            np.repeat([belief.stray for belief in believed], each),
-        )
-        ** 2,
+        stray=np.repeat([belief.stray**2 for belief in believed], each),
         rounding=np.repeat(rounded / np.square(scales_ms), each),
         shares=np.tile(shapes.shares, (count, 1)),
         offsets=np.tile(shapes.offsets, (count, 1)),

@@ -13,7 +13,7 @@ from orchestrator.space.base import FloatArray
 SCALE_SD = 0.3  # relative sd of all prices together; the measurements' median sets where it is centred
 
 _ROOMS = ((0.1, 0.4), (0.25, 0.3), (0.6, 0.3))  # how far each price may stray from those of known devices; how likely
-_UNLIKE = 0.1  # probability that no sum of prices explains the device well
+_NEARLY, _NEARLY_STRAY = 0.5, 0.03  # probability that a sum of prices is only nearly right, relative sd of what is left
 _UNLIKE_ROOM, _UNLIKE_STRAY = 0.6, 0.12  # of each price then, and relative sd of what prices leave unexplained
 _ALIKE = 0.5  # probability that the device is much like one of the known ones
 _ALIKE_ROOM = 0.1  # how far each price may then stray from that one's
@@ -29,7 +29,7 @@ class Belief:
         structure: What it pays for.
         share: How likely this is, before anything is measured.
         mean, covariance: (`K`,) and (`K`, `K`) of the prices, in units of a common scale.
-    stray: Relative sd of what is no sum of prices, but common to similar architectures.
+        stray: Relative sd of what is no sum of prices, but common to similar architectures.
     """
 
     structure: int
@@ -46,9 +46,12 @@ def beliefs(prior: LatencyPrior, structures: Structures, *, scale_sd: float = SC
     much like one of them, with the same structure.
     """
     alike = _ALIKE if len(prior.devices) <= _MANY else 0.0
+    unlike = 1 / (len(set(prior.families)) + 2)  # rule of succession: no known family was
     mean = prior.mean
     scale = scale_sd**2 * np.outer(mean, mean)
-    ways = [(room, (1 - _UNLIKE) * likely, 0.0) for room, likely in _ROOMS] + [(_UNLIKE_ROOM, _UNLIKE, _UNLIKE_STRAY)]
+    rights = ((0.0, 1 - _NEARLY), (_NEARLY_STRAY, _NEARLY))
+    ways = [(room, (1 - unlike) * likely * share, stray) for room, likely in _ROOMS for stray, share in rights]
+    ways.append((_UNLIKE_ROOM, unlike, _UNLIKE_STRAY))
     found = [
         Belief(structure, (1 - alike) * share * likely, mean, _covariance(prior, room) + scale, stray)
         for structure, share in enumerate(structures.shares)

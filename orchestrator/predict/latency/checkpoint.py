@@ -17,12 +17,13 @@ from orchestrator.generate.pool import width
 from orchestrator.generate.tensor_file import read_model, read_tensors, write_tensors
 from orchestrator.predict.latency.adapt import adapt
 from orchestrator.predict.latency.adapted import AdaptedLatency
+from orchestrator.predict.latency.noise import COMPONENTS
 from orchestrator.predict.latency.prior import LatencyPrior
 from orchestrator.predict.latency.structures import Structures, relaxed, structures_of
 from orchestrator.predict.surrogates import Measured
 from orchestrator.space.base import Space
 
-PRIOR, ADAPTED = "devicenag-latency-prior/1", "devicenag-adapted-latency/1"
+PRIOR, ADAPTED = "devicenag-latency-prior/2", "devicenag-adapted-latency/2"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def packed(prior: LatencyPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors = {
         "prices": torch.from_numpy(prior.prices),
         "spreads": torch.from_numpy(prior.spreads),
+        "noise": torch.from_numpy(prior.noise),
         "medians_ms": torch.from_numpy(prior.medians_ms),
         "structures": torch.tensor(prior.structures),
     }
@@ -137,6 +139,7 @@ def unpacked(
             structures=tuple(tensors["structures"].tolist()),
             prices=np.asarray(tensors["prices"].numpy()),
             spreads=np.asarray(tensors["spreads"].numpy()),
+            noise=np.asarray(tensors["noise"].numpy()),
             medians_ms=np.asarray(tensors["medians_ms"].numpy()),
             amounts_of=tuple(header["amounts"]),
             provenance=header["provenance"],
@@ -145,10 +148,13 @@ def unpacked(
         raise CheckpointError(f"{path}: prices and description do not fit: {error}", hint) from error
     count = len(prior.devices)
     sizes = {len(prior.families), len(prior.structures), len(prior.spreads), len(prior.medians_ms)}
-    if not count or sizes != {count} or prior.prices.shape != (count, len(structures.amounts_of)):
+    shapes = (prior.prices.shape, prior.noise.shape)
+    if not count or sizes != {count} or shapes != ((count, len(structures.amounts_of)), (count, 3, COMPONENTS)):
         raise CheckpointError(f"{path}: prices and description do not fit", hint)
     if prior.amounts_of != structures.amounts_of or not set(prior.structures) <= set(range(len(structures.names))):
         raise CheckpointError(f"{path}: its prices are of other amounts than there are now", hint)
     if not (np.isfinite(prior.prices).all() and (prior.prices >= 0).all() and (prior.medians_ms > 0).all()):
         raise CheckpointError(f"{path} is corrupt: prices that are none", hint)
+    if not (np.isfinite(prior.noise).all() and (prior.noise[:, 0] >= 0).all() and (prior.noise[:, 2] > 0).all()):
+        raise CheckpointError(f"{path} is corrupt: noise that is none", hint)
     return prior

@@ -8,11 +8,14 @@ the noise. Given it, latencies are jointly Gaussian up to the noise, a mixture:
 with m the expected latency, as errors are relative. The posterior is approximated by q(f) q(c) (Bishop, "Pattern
 Recognition and Machine Learning", 2006, section 10.1): given the components' probabilities, q(f) is that of a Gaussian
 process with one effective target and variance a measurement. Its bound on the evidence weighs the hypotheses. Narrow
-noise has many local optima, one per set of measurements taken to be regular: the best of several starts counts.
+noise has many local optima, one per set of measurements taken to be regular. Each that some start finds is a member of
+the mixture, with its own weight (Jaakkola & Jordan, "Improving the mean field approximation via the use of mixture
+distributions", 1998): where they are far apart, the evidence is about the sum of their bounds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +24,14 @@ from orchestrator.space.base import BoolArray, FloatArray, IntArray
 
 LEAST = 0.15  # of the typical latency: no network is expected to undercut it
 
-_STARTS = 8
+_STARTS = 7  # random ones
 _REGULAR = 0.6  # share of the measurements that a random start takes to be in the main band
-_FIRST, _LAST = 4, 6  # iterations of every hypothesis from every start, and of those kept
-_KEPT = 60  # hypotheses that are worked out to the end
+_FIRST, _LAST = 4, 6  # iterations from every start, and of what is kept
+_STARTED = 400  # hypotheses that are worth several starts
+_KEPT = 200  # states that are worked out to the end
 _WEIGHED_ON = 32  # measurements that hypotheses are first weighed on, where there are more
 _NEGLIGIBLE = 0.01  # of the greatest weight
+_SAME = 0.01  # relative difference below which two starts have come to the same
 _DOUBT = 0.15  # relative sd that a start has
 
 
@@ -100,31 +105,62 @@ def explain(
         log_variances: (`N`,) variance of the log of each measurement; 0 where unknown.
         kinship: (`N`, `N`) correlation of the residual.
     """
-    rng = np.random.default_rng(0)
-    count = len(latency_ms)
-    rows = np.sort(rng.permutation(count)[:_WEIGHED_ON])
-    problem = _Problem(hypotheses.on(rows), latency_ms[rows], log_variances[rows], kinship[rows[:, None], rows])
-    state = problem.best_start(rng)
-    kept = np.argsort(-problem.log_weights(state), kind="stable")[:_KEPT]
-    state = state.of(kept)
-    hypotheses = hypotheses.of(kept)
-    if len(rows) < count:
-        learned = hypotheses.covariance[:, :, rows] @ state.coefficients[..., None]
-        state = _State.guess(hypotheses.mean + learned[..., 0])
-    problem = _Problem(hypotheses, latency_ms, log_variances, kinship)
+    rows = np.sort(np.random.default_rng(0).permutation(len(latency_ms))[:_WEIGHED_ON])
+    groups, state = _likely(hypotheses, latency_ms[rows], log_variances[rows], kinship[rows[:, None], rows])
+    some = hypotheses.of(groups)
+    if len(rows) < len(latency_ms):
+        learned = some.covariance[:, :, rows] @ state.coefficients[..., None]
+        state = _State.guess(some.mean + learned[..., 0])
+    problem = _Problem(some, latency_ms, log_variances, kinship)
     state = problem.improved(state, _LAST)
     log_weights = problem.log_weights(state)
-    order = np.argsort(-log_weights, kind="stable")
+    order = _distinct(log_weights, groups, state.mean, len(groups))
     order = order[log_weights[order] >= log_weights[order[0]] + np.log(_NEGLIGIBLE)]
     weights = np.exp(log_weights[order] - log_weights[order[0]])
     return Explanations(
-        groups=kept[order],
+        groups=groups[order],
         weights=weights / weights.sum(),
         expected=state.expected[order],
         coefficients=state.coefficients[order],
         precision=state.precision[order],
         log_evidence=float(log_weights[order[0]] + np.log(weights.sum()) + np.log(latency_ms).sum()),
     )
+
+
+def _likely(
+    hypotheses: Hypotheses, latency_ms: FloatArray, log_variances: FloatArray, kinship: FloatArray
+) -> tuple[IntArray, _State]:
+    """(`G`,) hypotheses that are worth working out, and the states that they have come to: some are there twice.
+
+    Where every measurement may be regular, or none is known to be, tells which hypotheses deserve random starts.
+    """
+    rng = np.random.default_rng(0)
+    count = len(latency_ms)
+    problem = _Problem(hypotheses, latency_ms, log_variances, kinship)
+    states = problem.starts([None, np.ones(count, dtype=np.bool_)])
+    weights = np.max([problem.log_weights(state) for state in states], axis=0)
+    groups = np.argsort(-weights, kind="stable")[:_STARTED]
+    problem = _Problem(hypotheses.of(groups), latency_ms, log_variances, kinship)
+    random = [np.asarray(rng.random(count) < _REGULAR) for _ in range(_STARTS)]
+    states = [state.of(groups) for state in states] + problem.starts(random)
+    log_weights = np.concatenate([problem.log_weights(state) for state in states])
+    groups, state = np.tile(groups, len(states)), _State.joined(states)
+    best = _distinct(log_weights, groups, state.mean, _KEPT)
+    return groups[best], state.of(best)
+
+
+def _distinct(log_weights: FloatArray, groups: IntArray, means: FloatArray, most: int) -> IntArray:
+    """Positions, the likeliest first, without those that an earlier one of the same hypothesis comes near to."""
+    chosen: list[int] = []
+    of_group: dict[int, list[int]] = {}
+    for each in np.argsort(-log_weights, kind="stable").tolist():
+        if len(chosen) == most:
+            break
+        others = of_group.setdefault(int(groups[each]), [])
+        if not any(np.all(np.abs(means[each] - means[one]) < _SAME * means[one]) for one in others):
+            others.append(each)
+            chosen.append(each)
+    return np.array(chosen, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -149,6 +185,11 @@ class _State:
     deviation: FloatArray
     target: FloatArray
     effective: FloatArray
+
+    @classmethod
+    def joined(cls, states: Sequence[_State]) -> _State:
+        """Those of all, one after the other."""
+        return cls(*(np.concatenate([getattr(each, name) for each in states]) for name in cls.__dataclass_fields__))
 
     @classmethod
     def guess(cls, mean: FloatArray) -> _State:
@@ -178,19 +219,10 @@ class _Problem:
         self._kinship = kinship
         self._log_shares = np.log(hypotheses.shares)[:, None]
 
-    def best_start(self, rng: np.random.Generator) -> _State:
-        """After the first iterations from the best of several starts: from in between, and from random regulars."""
+    def starts(self, regular: Sequence[BoolArray | None]) -> list[_State]:
+        """After the first iterations, with these measurements regular at first; or with no idea which."""
         begun = _State.guess((self._values + np.maximum(self._hypotheses.mean, LEAST)) / 2)
-        best = self.improved(begun, _FIRST)
-        bounds = self._bounds(best)
-        for _ in range(_STARTS - 1):
-            other = self.improved(
-                begun, _FIRST, self._regular(np.asarray(rng.random(self._values.shape[1]) < _REGULAR))
-            )
-            found = self._bounds(other)
-            best = best.where(found > bounds, other)
-            bounds = np.maximum(found, bounds)
-        return best
+        return [self.improved(begun, _FIRST, None if each is None else self._regular(each)) for each in regular]
 
     def _regular(self, regular: BoolArray) -> FloatArray:
         """(`G`, `N`, `C`) probabilities: the given measurements are in the main band, the others nearly never."""

@@ -23,13 +23,14 @@ from orchestrator.predict.latency.known import with_known
 from orchestrator.predict.latency.made_up_models import made_up_tables
 from orchestrator.predict.latency.model_sources import Sources
 from orchestrator.predict.latency.models import ModelFile, ModelStructures, amounts_of
-from orchestrator.predict.latency.prices import Prices, fit_prices
+from orchestrator.predict.latency.noise import fit_noise
+from orchestrator.predict.latency.prices import errors_of, fit_prices
 from orchestrator.predict.latency.prior import LatencyPrior, family_of
 from orchestrator.predict.latency.quality import Prediction, leave_one_out, predict
 from orchestrator.predict.latency.structures import Structures
 from orchestrator.space.base import FloatArray, IntArray
 
-PRIOR, ADAPTED = "devicenag-models-prior/1", "devicenag-adapted-models/1"
+PRIOR, ADAPTED = "devicenag-models-prior/2", "devicenag-adapted-models/2"
 _COVERED = 0.5  # of the models: a device that has run fewer of them is known by its prices alone
 _LEAST_TYPICAL = 1e-4  # of a typical model of the folder: no model costs nothing
 _LEAST_UNIT_MS = 1e-6
@@ -143,7 +144,9 @@ def fit_model_prior(
         tables |= made_up_tables(models, synthetic, seed)
     if not tables:
         raise DataError("no devices to learn from", "give --latency RUN, --table FILE or --synthetic N")
-    fits = {device: _fitted(amounts.numpy(), latency_ms) for device, (amounts, latency_ms) in tables.items()}
+    relative = {device: amounts.numpy() / latency_ms[:, None] for device, (amounts, latency_ms) in tables.items()}
+    # Prices in milliseconds: each model is compared with itself.
+    fits = {device: fit_prices(rows, np.ones(len(rows))) for device, rows in relative.items()}
     # Devices ran different models: their prices are compared by what the folder's models would take.
     ours = amounts_of(models).numpy()
     units = {device: max(float(np.median(ours @ prices.values)), _LEAST_UNIT_MS) for device, prices in fits.items()}
@@ -153,16 +156,14 @@ def fit_model_prior(
         structures=(0,) * len(fits),
         prices=np.stack([found.values / units[device] for device, found in fits.items()]),
         spreads=np.array([found.spread for found in fits.values()]),
+        noise=np.stack(
+            [fit_noise(errors_of(fits[device], rows, np.ones(len(rows)))) for device, rows in relative.items()]
+        ),
         medians_ms=np.array([units[device] for device in fits]),
         amounts_of=ModelStructures.amounts_of,
         provenance=dict(provenance or {}),
     )
     return ModelPrior(prices, sources.known_ms if sources is not None else {})
-
-
-def _fitted(amounts: FloatArray, latency_ms: FloatArray) -> Prices:
-    """A device's prices in milliseconds, from (`N`, `K`) amounts: each model is compared with itself."""
-    return fit_prices(amounts / latency_ms[:, None], np.ones(len(latency_ms)))
 
 
 def save_model_prior(path: Path, prior: ModelPrior) -> None:

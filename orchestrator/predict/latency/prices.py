@@ -13,6 +13,7 @@ _CAUCHY = 2.385  # spreads at which a measurement counts half (95 % efficiency f
 _SUSPECT = 0.1  # of the median: what is faster (networks that compute a constant) has no say until others explain it
 _LEAST_SPREAD = 0.01
 _PASSES = 8
+_LEAST_EXPECTED = 1e-3
 _RIDGE = 1e-8  # of the trace; shares a price among amounts that always occur together
 
 
@@ -49,3 +50,8 @@ def fit_prices(amounts: FloatArray, latencies: FloatArray) -> Prices:
         spread = max(1.4826 * float(np.median(error)), _LEAST_SPREAD)
         trust = 1 / np.sqrt(1 + (error / (_CAUCHY * spread)) ** 2)
     return Prices(values, spread)
+
+
+def errors_of(prices: Prices, amounts: FloatArray, latencies: FloatArray) -> FloatArray:
+    """(`N`,) relative to what the prices say of (`N`, `K`) amounts."""
+    return np.asarray(latencies / np.maximum(amounts @ prices.values, _LEAST_EXPECTED) - 1)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import DataError
-from orchestrator.predict.latency.prices import Prices, fit_prices
+from orchestrator.predict.latency.noise import fit_noise
+from orchestrator.predict.latency.prices import Prices, errors_of, fit_prices
 from orchestrator.predict.latency.structures import Structures
 from orchestrator.space.base import FloatArray
 
@@ -30,6 +31,7 @@ class LatencyPrior:
         structures: (`D`,) the structure that explains each best.
         prices: (`D`, `K`) in units of the device's median latency.
         spreads: (`D`,) relative errors' robust standard deviation, given the prices.
+        noise: (`D`, 3, `C`) their shape, as `orchestrator.predict.latency.noise.fit_noise` says.
         medians_ms: (`D`,).
         amounts_of: Names of the `K` amounts.
         provenance: How it was made.
@@ -40,6 +42,7 @@ class LatencyPrior:
     structures: tuple[int, ...]
     prices: FloatArray
     spreads: FloatArray
+    noise: FloatArray
     medians_ms: FloatArray
     amounts_of: tuple[str, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class LatencyPrior:
             structures=tuple(self.structures[row] for row in kept),
             prices=self.prices[kept],
             spreads=self.spreads[kept],
+            noise=self.noise[kept],
             medians_ms=self.medians_ms[kept],
         )
 
@@ -117,6 +121,7 @@ def fit_prior(
     if not tables:
         raise DataError("no devices to learn from", "name at least one column of latencies")
     fitted: list[tuple[int, Prices]] = []
+    noise: list[FloatArray] = []
     amounts_of: dict[int, FloatArray] = {}
     for done, (device, (inputs, latency_ms)) in enumerate(tables.items()):
         progress(device, done, len(tables))
@@ -129,6 +134,7 @@ def fit_prior(
         fits = [fit_prices(amounts, relative) for amounts in amounts_of[id(inputs)]]
         best = int(np.argmin([_misfit(a, fit, relative) for a, fit in zip(amounts_of[id(inputs)], fits, strict=True)]))
         fitted.append((best, fits[best]))
+        noise.append(fit_noise(errors_of(fits[best], amounts_of[id(inputs)][best], relative)))
     progress("", len(tables), len(tables))
     return LatencyPrior(
         devices=tuple(tables),
@@ -136,6 +142,7 @@ def fit_prior(
         structures=tuple(best for best, _ in fitted),
         prices=np.stack([fit.values for _, fit in fitted]),
         spreads=np.array([fit.spread for _, fit in fitted]),
+        noise=np.stack(noise),
         medians_ms=np.array([float(np.median(latency_ms)) for _, latency_ms in tables.values()]),
         amounts_of=structures.amounts_of,
         provenance=dict(provenance or {}),

@@ -32,6 +32,7 @@ def test_a_prior_comes_back(tmp_path: Path) -> None:
     again = load_prior(tmp_path / "prior.safetensors", SPACE)
     assert np.array_equal(again.prices, prior().prices)
     assert np.array_equal(again.medians_ms, prior().medians_ms)
+    assert np.array_equal(again.noise, prior().noise)
     assert (again.devices, again.families, again.structures) == (prior().devices, prior().families, prior().structures)
 
 
@@ -69,6 +70,7 @@ def test_the_shipped_prior_is_what_the_table_gives() -> None:
     rows = [shipped.devices.index(name) for name in again.devices]
     assert len(shipped.devices) == 13
     assert np.allclose(shipped.prices[rows], again.prices, atol=1e-6)
+    assert np.allclose(shipped.noise[rows], again.noise, atol=1e-6)
     assert tuple(shipped.structures[row] for row in rows) == again.structures
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.errors import DataError
 from orchestrator.predict.latency.beliefs import beliefs
+from orchestrator.predict.latency.noise import fit_noise, noise_shapes
 from orchestrator.predict.latency.prices import fit_prices
 from orchestrator.predict.latency.prior import LatencyPrior, family_of, fit_prior
 from orchestrator.predict.latency.trial import run_trial, unseen
@@ -22,7 +23,7 @@ from tests.orchestrator.predict.latency.made_up import (
 
 
 def same(first: LatencyPrior, second: LatencyPrior) -> bool:
-    arrays = all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("prices", "spreads"))
+    arrays = all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("prices", "spreads", "noise"))
     return arrays and (first.devices, first.families, first.structures) == (
         second.devices, second.families, second.structures,
     )  # fmt: skip
@@ -92,6 +93,26 @@ def test_beliefs_are_a_distribution_with_room_for_the_unlike() -> None:
         assert {each.structure for each in found} == set(range(len(STRUCTURES.names)))
         assert all(np.linalg.eigvalsh(each.covariance).min() > 0 for each in found)
         assert max(each.stray for each in found) > 0.1
+
+
+def test_the_shape_of_noise_is_learned_with_as_few_bands_as_there_are() -> None:
+    rng = np.random.default_rng(0)
+    steady = fit_noise(rng.normal(0, 0.02, 4000))
+    assert steady[0] == pytest.approx([1, 0, 0, 0], abs=0.01)
+    assert steady[2, 0] == pytest.approx(0.02, rel=0.1)
+    slow = np.where(rng.random(4000) < 0.3, 0.2, 0.0) + rng.normal(0, 0.02, 4000)
+    slow[::50] = 2.0
+    shares, offsets, sds = fit_noise(slow)
+    assert shares == pytest.approx([0.69, 0.29, 0, 0.02], abs=0.02)
+    assert offsets[:2] == pytest.approx([0, 0.2], abs=0.02)
+    assert sds[:2] == pytest.approx([0.02, 0.02], rel=0.2)
+
+
+def test_noise_of_known_devices_is_expected_of_a_new_one() -> None:
+    found = noise_shapes(prior().noise, prior().says)
+    assert found.weights.sum() == pytest.approx(1.0)
+    assert found.shares.sum(1) == pytest.approx(1.0)
+    assert found.sds[:8] == pytest.approx(prior().noise[:, 2])
 
 
 def test_a_constant_column_teaches_nothing() -> None:
