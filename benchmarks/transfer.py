@@ -187,7 +187,7 @@ def main() -> None:
         print(json.dumps({"tasks": len(tasks), "seeds": arguments.seeds, arguments.verb: figures}, indent=2))
         return
     said = "mean rank correlation" if ranked else "median lack of accuracy in percent"
-    print(f"{len(tasks)} tasks, {len({task.source for task in tasks})} kinds, {arguments.seeds} seeds: {said}")
+    print(f"{len(tasks)} tasks, {len({task.source for task in tasks})} kinds, seeds: {arguments.seeds}, {said}")
     print("| trained there | " + " | ".join(map(str, counts)) + " |")
     print("|---|" + "---|" * len(counts))
     for name, row in figures.items():
