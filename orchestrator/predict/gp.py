@@ -201,7 +201,8 @@ def _process(
         variances.clamp_min(_JITTER),
         learn_additional_noise=True,
         noise_prior=prior.rest,
-        noise_constraint=GreaterThan(1e-6, initial_value=rest or math.exp(float(prior.rest.loc))),
+        # On a table without noise the rest may be nothing: it begins within the constraint all the same.
+        noise_constraint=GreaterThan(_JITTER, initial_value=max(rest or math.exp(float(prior.rest.loc)), 2 * _JITTER)),
     )
     return SingleTaskGP(
         inputs,
