@@ -3,7 +3,8 @@
 Whatever executable was pushed (it is never executed itself, except for shell scripts, which the phone's own shell
 interprets), `device_agent/runner.py` runs in its place: a real process that really runs the model on this computer.
 The times it prints are then those of the phone: scaled by the cores it was pinned to, the heat, the delegate, and a
-noise per process. How long the process itself takes is not scaled.
+noise per process. One thread is timed by the processor's clock, so that a phone does not slow down because this
+computer has other work. How long the process itself takes is not scaled.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ RUNNER = Path(device_agent.__file__).with_name("runner.py")
 _ELF_MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86_64": 62, "x86": 3}
 _DELEGATES = {"--use_gpu=true": ("gpu", "GPU"), "--use_nnapi=true": ("nnapi", "NNAPI")}
 _XNNPACK = "--use_xnnpack=true"
+_ONE_THREAD = "--num_threads=1"
 _REQUIRED = "--require_full_delegation=true"
 _DAMAGES = frozenset({"garbage", "truncated"})
 _ENDINGS = {"killed": signal.SIGKILL, "segfault": signal.SIGSEGV}
@@ -142,8 +144,9 @@ def _pretend(call: Call, output: OutputFilter, run_s: float, latency_ms: float) 
 def _really_run(call: Call, output: OutputFilter, arguments: list[str]) -> int:
     files = call.phone.files
     translated = [_translate(word, files.root) for word in arguments]
+    clock = ["--cpu_clock=true"] if _ONE_THREAD in arguments else []
     with subprocess.Popen(
-        [sys.executable, "-I", str(RUNNER), *translated, "--die_with_parent=true"],
+        [sys.executable, "-I", str(RUNNER), *translated, *clock, "--die_with_parent=true"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=files.real(call.cwd),
         env={"PATH": os.environ.get("PATH", ""), "HOME": str(files.root)}, start_new_session=True,
     ) as child:  # fmt: skip

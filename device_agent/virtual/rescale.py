@@ -8,7 +8,7 @@ _STATISTIC = re.compile(r"(?<=[ =])(first|curr|min|max|avg|std|p5|median|p95)=([
 _STATISTICS_LINE = re.compile(r"^(?:INFO: )?(count=\d+.*)$")
 _SUMMARY_LINE = re.compile(r"^(?:INFO: )?Inference timings in us: ")
 _SUMMARY_VALUE = re.compile(r"(: )([0-9][0-9.e+-]*)(?=,|\s*$)")
-_OURS = "Die with parent"
+_OURS = re.compile(r"Die with parent|Time on the CPU")  # flags that are not the phone's user's
 _GARBAGE = bytes(range(128, 256)) + b"\ncount=first=\x00\x00 avg=nan\nInference timings in us: Init: , First\n"
 
 
@@ -61,7 +61,7 @@ class OutputFilter:
     def line(self, data: bytes) -> bytes:
         """What the phone prints for this line of the runner."""
         text = scaled(self.paths(data.decode(errors="replace").rstrip("\n")), self._factor)
-        if self._cut or self._damage == "garbage" or _OURS in text:
+        if self._cut or self._damage == "garbage" or _OURS.search(text):
             return b""
         if self._coverage and "delegate, and the model graph will" in text:
             return b""

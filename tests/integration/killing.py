@@ -32,7 +32,7 @@ def kill_within(
     enough = count(store, table) + rng.randint(-most // 2, most)
     while worker.is_alive() and count(store, table) < enough:
         worker.join(0.005)
-    worker.join(rng.uniform(0.0, 0.2))
+    worker.join(rng.uniform(0.0, 0.02))
     if not worker.is_alive():
         return False
     os.kill(worker.pid or 0, signal.SIGKILL)

@@ -27,6 +27,7 @@ from tests.orchestrator.campaign.tables import write_table
 
 SPACE = {"kind": "nasbench201", "input": [1, 8, 8, 1], "channels": 4, "cells": 1}
 KILLS = 6
+COUNT = 1000  # more than all the killed processes together come to, on the fastest computer
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +125,7 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(tmp_path: Path)
     table = write_table(tmp_path / "table.csv")
     values: dict[str, Any] = {
         "name": "killed",
-        "models": {"kind": "space", "space": SPACE, "count": 400, "distinct": "architecture"},
+        "models": {"kind": "space", "space": SPACE, "count": COUNT, "distinct": "architecture"},
         "devices": [{"kind": "table", "path": str(table), "column": "phone", "noise": 0.01}],
     }
     run = tmp_path / "run"
@@ -148,5 +149,5 @@ def test_killed_at_random_moments_it_goes_on_and_nothing_is_lost(tmp_path: Path)
         assert worker.exitcode == -signal.SIGKILL, f"exit code {worker.exitcode}"
     status = status_of(run)
     assert killed == KILLS
-    assert (status.state, status.measured, status.missing) == ("finished", 400, 0)
-    assert len(results(run)) == 400
+    assert (status.state, status.measured, status.missing) == ("finished", COUNT, 0)
+    assert len(results(run)) == COUNT
