@@ -106,7 +106,7 @@ def explain(
         kinship: (`N`, `N`) correlation of the residual.
     """
     rows = np.sort(np.random.default_rng(0).permutation(len(latency_ms))[:_WEIGHED_ON])
-    groups, state = _likely(hypotheses, latency_ms[rows], log_variances[rows], kinship[rows[:, None], rows])
+    groups, state = _likely(hypotheses.on(rows), latency_ms[rows], log_variances[rows], kinship[rows[:, None], rows])
     some = hypotheses.of(groups)
     if len(rows) < len(latency_ms):
         learned = some.covariance[:, :, rows] @ state.coefficients[..., None]

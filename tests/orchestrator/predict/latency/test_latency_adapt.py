@@ -56,6 +56,14 @@ def test_what_a_device_pays_for_is_found_out(structure: int) -> None:
     assert quality.spearman > 0.97
 
 
+def test_more_measurements_than_hypotheses_are_weighed_on_count_all() -> None:
+    latency_ms = additive(24)
+    few, many = (adapted(latency_ms, count)[1:] for count in (30, 45))
+    assert many[1].spearman > 0.99
+    assert many[1].within_5_percent >= few[1].within_5_percent - 0.02
+    assert np.median(many[0].sd) < 0.05
+
+
 def test_nothing_measured_is_a_wide_guess() -> None:
     _, prediction, quality = adapted(additive(23), 0)
     assert np.median(prediction.sd) > 0.2
