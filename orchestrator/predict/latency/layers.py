@@ -84,11 +84,6 @@ def layer_amounts(layers: Sequence[LayerCost]) -> FloatArray:
     return np.concatenate([[1.0], sums.ravel()])
 
 
-def network_features(network: Network) -> FloatArray:
-    """(`K`,) amounts of a network that latency is a sum of."""
-    return layer_amounts(layer_costs(network))
-
-
 class NetworkStructures:
     """Structures of networks of any space or none, whose inputs are (`B`, `K`) amounts of their layers.
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from orchestrator.generate.pool import width
-from orchestrator.predict.latency.layers import AMOUNTS, NetworkStructures, network_features
+from orchestrator.predict.latency.layers import AMOUNTS, NetworkStructures, layer_amounts, layer_costs
 from orchestrator.predict.latency.structures import SlotStructures, relaxed, structures_of
 from orchestrator.space.mobilenetv3 import MobileNetV3
 from orchestrator.space.nasbench201 import NASBench201
@@ -96,7 +96,7 @@ def test_network_structures_see_any_network() -> None:
     for space in (NASBench201(), MobileNetV3()):
         for row in space.sample(3, np.random.default_rng(0)):
             network = space.network(space.architecture(row), space.usual_network)
-            features.append(network_features(network))
+            features.append(layer_amounts(layer_costs(network)))
     seen, structures = torch.from_numpy(np.stack(features)), NetworkStructures()
     assert structures.amounts(seen).shape == (1, 6, len(AMOUNTS))
     kinship = structures.kinship(seen, seen)
