@@ -38,7 +38,7 @@ class ItemFailed(DataPartial):
     """
 
     def __init__(self, item: str, failure: Failure) -> None:
-        hint = "what was measured is saved; the same command with --resume goes on"
+        hint = "what was measured is saved; the same command goes on (nag lut build: with --resume)"
         super().__init__(f"{item}: {failure.detail}", hint)
         self.item = item
         self.failure = failure
@@ -128,7 +128,7 @@ class Passes:
             raise DataPartial(
                 f"{len(unusable)} of {len(items)} items have no usable block, the first is {unusable[0].name}; "
                 f"blocks were rejected: {', '.join(f'{why} {count} times' for why, count in reasons.items())}",
-                "keep the device quiet, cool and plugged in; the same command with --resume and more --blocks goes on",
+                "keep the device quiet, cool and plugged in; with more --blocks the same command goes on (nag lut build: with --resume)",
             )
         return True
 
