@@ -128,7 +128,8 @@ class Passes:
             raise DataPartial(
                 f"{len(unusable)} of {len(items)} items have no usable block, the first is {unusable[0].name}; "
                 f"blocks were rejected: {', '.join(f'{why} {count} times' for why, count in reasons.items())}",
-                "keep the device quiet, cool and plugged in; with more --blocks the same command goes on (nag lut build: with --resume)",
+                "keep the device quiet, cool and plugged in; with more --blocks the same command goes on "
+                "(nag lut build: with --resume)",
             )
         return True
 
